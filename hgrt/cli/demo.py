@@ -1,0 +1,183 @@
+"""`hgrt demo`: find and follow a person in a camera, video or picture, and show, record or write down the pose."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from hgrt.errors import HgrtError
+
+if TYPE_CHECKING:
+    from hgrt.live.clock import Stopwatch
+    from hgrt.live.loop import Summary
+    from hgrt.live.sink import Sink
+    from hgrt.live.source import Frame, Source
+    from hgrt.pose.geometry import Box
+    from hgrt.pose.pose import Pose
+
+CLIP = "clip"
+
+
+def demo(
+    source: Annotated[
+        str, typer.Option("--source", "-s", help="Camera number, video, picture, folder of pictures, or stream address; 'clip' is the bundled one.")
+    ] = CLIP,
+    weights: Annotated[Path | None, typer.Option("--weights", "-w", help="Weights file (.onnx or a checkpoint); bundled ones if left out.")] = None,
+    runtime: Annotated[str, typer.Option("--runtime", "-r", help="auto, onnxruntime, openvino or torch.")] = "auto",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write: a video or picture by its suffix, else a folder of pictures.")
+    ] = None,
+    keypoints: Annotated[Path | None, typer.Option("--keypoints", "-k", help="Write the joints here, one line of JSON a frame.")] = None,
+    box: Annotated[str | None, typer.Option("--box", "-b", help="Where the person is, x,y,w,h in pixels, instead of searching.")] = None,
+    max_frames: Annotated[int | None, typer.Option("--max-frames", "-n", min=1, help="Stop after so many frames.")] = None,
+    no_window: Annotated[bool, typer.Option("--no-window", help="Show nothing on the screen.")] = False,
+    no_smooth: Annotated[bool, typer.Option("--no-smooth", help="Joints as the network gives them, frame by frame.")] = False,
+) -> None:
+    """Find a person's joints in a camera, a video or a picture.
+
+    With no screen and nothing else asked for, a video is written into the current folder. Keys: q or Esc ends it.
+    """
+    from hgrt.estimator import PoseEstimator
+    from hgrt.live.clock import Stopwatch
+    from hgrt.live.loop import run
+    from hgrt.live.person import Tracker
+    from hgrt.live.sink import JsonlSink, WindowSink, can_show, open_output
+    from hgrt.live.smooth import OneEuro
+    from hgrt.live.source import open_source
+    from hgrt.live.truth import TruthSink
+    from hgrt.runtime.base import asset
+
+    console = Console(highlight=False, soft_wrap=True)
+    fixed = parse_box(box) if box else None
+    bundled = source == CLIP
+    with ExitStack() as stack:
+        frames = stack.enter_context(open_source(str(asset("clip.mp4")) if bundled else source))
+        estimator = stack.enter_context(PoseEstimator(weights, runtime))
+        console.print(f"{frames.name}: {estimator.backend.info}", style="dim")
+        watch = Stopwatch()
+        sinks: list[Sink] = []
+        window = stack.enter_context(WindowSink()) if not no_window and can_show() else None
+        if output is None and keypoints is None and window is None:
+            output = free_name(source)
+        if output is not None:
+            refuse_overwriting(output, source)
+            sinks.append(stack.enter_context(open_output(output, frames.fps, lambda ms: watch.add("write", ms))))
+        if keypoints is not None:
+            refuse_overwriting(keypoints, source)
+            sinks.append(stack.enter_context(JsonlSink(keypoints)))
+        if window is not None:
+            sinks.append(window)
+        truth = TruthSink(asset("clip.json")) if bundled else None
+        if truth is not None:
+            sinks.append(truth)
+        with _interrupt() as interrupted:
+            summary = run(
+                frames,
+                Tracker(estimator, fixed),
+                sinks,
+                draw_frame,
+                watch,
+                smooth=None if no_smooth else OneEuro(),
+                max_frames=max_frames,
+                stopped=lambda: interrupted() or (window is not None and window.stopped),
+            )
+    for note in frames.notes:
+        console.print(f"Note: {note}", style="yellow")
+    report(console, summary, watch)
+    scored = truth.result() if truth is not None else None
+    if scored is not None:
+        console.print(f"PCKh@0.5 against the clip's known joints: {100 * scored.total.rate:.1f} % ({scored.protocol}, {scored.total.count} joints)")
+    for sink in sinks:
+        if sink.said:
+            console.print(f"Written: {sink.said}")
+    console.print(line_of_numbers(summary))
+
+
+def draw_frame(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Source) -> None:
+    """The overlay of the demo: skeleton, box and HUD, drawn on the frame itself."""
+    from hgrt.live.draw import draw_box, draw_pose
+    from hgrt.live.hud import draw_hud, hud_lines
+
+    if pose is not None:
+        draw_box(frame.bgr, pose.box)
+        draw_pose(frame.bgr, pose)
+    age = watch.age_ms(frame.t_capture) if source.live else None
+    draw_hud(frame.bgr, hud_lines(watch.fps, age, source.dropped, watch.recent()))
+
+
+def report(console: Console, summary: Summary, watch: Stopwatch) -> None:
+    """A table of where the time went."""
+    from rich.table import Table
+
+    table = Table("stage", "p50 ms", "p95 ms", box=None, header_style="dim")
+    for stage, (middle, high) in watch.percentiles(50, 95).items():
+        table.add_row(stage, f"{middle:.2f}", f"{high:.2f}")
+    console.print(table)
+
+
+def line_of_numbers(summary: Summary) -> str:
+    """The last line: how much, how fast, how often found."""
+    parts = [f"{summary.frames} frames in {summary.seconds:.2f} s: {summary.fps:.1f} frames/s end to end"]
+    if summary.frames:
+        parts.append(f"person found in {100 * summary.found / summary.frames:.0f} %")
+    if summary.ages_ms:
+        parts.append(f"frame age {sorted(summary.ages_ms)[len(summary.ages_ms) // 2]:.0f} ms (median), {summary.dropped} dropped")
+    return ", ".join(parts)
+
+
+def parse_box(text: str) -> Box:
+    """`x,y,w,h` in pixels."""
+    from hgrt.pose.geometry import Box
+
+    try:
+        x, y, w, h = (float(part) for part in text.split(","))
+        if w <= 0 or h <= 0:
+            raise ValueError("width and height must be positive")
+        return Box.from_xywh(x, y, w, h)
+    except ValueError as error:
+        raise HgrtError(f"--box {text} is not a box.", str(error), "Give x,y,w,h in pixels, such as --box 100,50,200,400") from error
+
+
+def free_name(source: str) -> Path:
+    """A name in the current folder that nothing has yet, after the source's: a video, or pictures for pictures."""
+    from hgrt.live.source import PICTURES
+
+    path = Path(source)
+    picture = path.suffix.lower() in PICTURES
+    stem = "camera" + source if source.isdecimal() else (path.stem if "://" not in source else "stream")
+    suffix = ".jpg" if picture else ("" if path.is_dir() else ".mp4")
+    name, number = Path(f"hgrt-{stem}{suffix}"), 2
+    while name.exists():
+        name, number = Path(f"hgrt-{stem}-{number}{suffix}"), number + 1
+    return name
+
+
+def refuse_overwriting(target: Path, source: str) -> None:
+    """The source must survive."""
+    if target.exists() and Path(source).exists() and target.resolve() == Path(source).resolve():
+        raise HgrtError(f"{target} is the source.", "Writing there would destroy it.", "Give another --output.")
+
+
+@contextmanager
+def _interrupt() -> Iterator[object]:
+    """Ctrl-C and SIGTERM end the loop after the current frame, so that every file is closed properly."""
+    asked = False
+
+    def ask(_signal: int, _frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt  # the second time at once: something hangs
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,62 @@
+"""Where the time of a frame goes: stages marked as they end, kept for percentiles."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+Clock = Callable[[], float]
+
+
+class Stopwatch:
+    """Adds up the time between marks by stage, frame after frame. Milliseconds out, any clock in."""
+
+    def __init__(self, clock: Clock = time.perf_counter) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._now: dict[str, float] = defaultdict(float)
+        self.stages: dict[str, list[float]] = defaultdict(list)
+        self.finished: deque[float] = deque(maxlen=60)
+
+    def start(self) -> None:
+        """Time from here belongs to the next mark."""
+        self._last = self._clock()
+
+    def mark(self, stage: str) -> None:
+        """The time since the last mark belongs to `stage`; a stage may come several times in a frame."""
+        now = self._clock()
+        self._now[stage] += 1000 * (now - self._last)
+        self._last = now
+
+    def end_frame(self) -> None:
+        """Close the books on this frame."""
+        for stage, spent in self._now.items():
+            self.stages[stage].append(spent)
+        self._now.clear()
+        self.finished.append(self._clock())
+
+    def add(self, stage: str, spent_ms: float) -> None:
+        """A measurement made elsewhere, on another thread say."""
+        self.stages[stage].append(spent_ms)
+
+    def age_ms(self, t_capture: float) -> float:
+        """Milliseconds since `t_capture`, a reading of the monotonic clock."""
+        return 1000 * (time.monotonic() - t_capture)
+
+    @property
+    def fps(self) -> float:
+        """Frames a second over the last frames; 0 before there are two."""
+        if len(self.finished) < 2:
+            return 0.0
+        return (len(self.finished) - 1) / max(1e-9, self.finished[-1] - self.finished[0])
+
+    def recent(self, count: int = 30) -> Mapping[str, float]:
+        """Median of the last frames, by stage."""
+        return {stage: float(np.median(values[-count:])) for stage, values in self.stages.items() if values}
+
+    def percentiles(self, *levels: float) -> Mapping[str, tuple[float, ...]]:
+        """Percentiles over all frames, by stage."""
+        return {stage: tuple(float(p) for p in np.percentile(v, levels)) for stage, v in self.stages.items() if v}

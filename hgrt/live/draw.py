@@ -1,0 +1,50 @@
+"""A pose drawn into a picture: limbs in the colour of their side, joints hollow where the network is unsure."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from hgrt.pose.geometry import Box, Image
+from hgrt.pose.pose import Pose
+from hgrt.pose.skeleton import MPII, Side, side_of
+
+COLOURS: dict[Side, tuple[int, int, int]] = {"left": (255, 160, 40), "right": (40, 110, 255), "middle": (80, 220, 120)}
+"""BGR: the person's left blue, right orange, the middle green."""
+SURE = 0.4  # a joint below this is hollow
+HIDDEN = 0.15  # one below this is not drawn
+FRACTION = 4  # bits of sub-pixel position that OpenCV draws with
+
+
+def _limb_side(a: str, b: str) -> Side:
+    sides = {side_of(a), side_of(b)} - {"middle"}
+    return sides.pop() if len(sides) == 1 else "middle"
+
+
+LIMBS = tuple((i, j, COLOURS[_limb_side(*names)]) for (i, j), names in zip(MPII.limb_indices, MPII.limbs, strict=True))
+JOINTS = tuple(COLOURS[side_of(name)] for name in MPII.joints)
+
+
+def draw_pose(image: Image, pose: Pose) -> None:
+    """Draw into a (H, W, 3) uint8 BGR image; line widths follow the size of the person and of the picture."""
+    thick = int(np.clip(pose.box.side / 120, 1, max(2, min(image.shape[:2]) // 150)))
+    fixed = np.clip(np.round(pose.xy * (1 << FRACTION)), -(1 << 24), 1 << 24).astype(int)
+    points = [(int(x), int(y)) for x, y in fixed]
+    drawn = pose.score >= HIDDEN
+    for i, j, colour in LIMBS:
+        if drawn[i] and drawn[j]:
+            sure = min(pose.score[i], pose.score[j]) >= SURE
+            width = thick + 1 if sure else 1
+            cv2.line(image, points[i], points[j], colour, width, cv2.LINE_AA, FRACTION)
+    radius = (thick + 2) << FRACTION
+    for k, colour in enumerate(JOINTS):
+        if drawn[k]:
+            filled = cv2.FILLED if pose.score[k] >= SURE else 1
+            cv2.circle(image, points[k], radius, colour, filled, cv2.LINE_AA, FRACTION)
+
+
+def draw_box(image: Image, box: Box) -> None:
+    """A thin grey square: where the network looked."""
+    half = box.side / 2
+    low, high = (round(box.cx - half), round(box.cy - half)), (round(box.cx + half), round(box.cy + half))
+    cv2.rectangle(image, low, high, (160, 160, 160), 1, cv2.LINE_AA)

@@ -1,0 +1,30 @@
+"""A few lines of text in the corner of the picture: how fast, how old, where the time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+
+from hgrt.pose.geometry import Image
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def hud_lines(fps: float, age_ms: float | None, dropped: int, stages: Mapping[str, float]) -> list[str]:
+    """What the HUD says; `age_ms` is how long ago the frame was captured, None for a file."""
+    first = f"{fps:5.1f} fps"
+    if age_ms is not None:
+        first += f"   age {age_ms:.0f} ms   dropped {dropped}"
+    return [first, "  ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()) + " ms"] if stages else [first]
+
+
+def draw_hud(image: Image, lines: list[str]) -> None:
+    """Light text on a darkened strip at the top left, sized to the picture."""
+    size = max(0.35, image.shape[0] / 1400)
+    step = round(size * 34)
+    width = max(cv2.getTextSize(line, FONT, size, 1)[0][0] for line in lines)
+    strip = image[: step * len(lines) + step // 2, : width + step]
+    strip[:] = strip >> 1
+    for row, line in enumerate(lines):
+        cv2.putText(image, line, (step // 2, step * (row + 1)), FONT, size, (235, 235, 235), 1, cv2.LINE_AA)

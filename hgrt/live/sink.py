@@ -1,0 +1,273 @@
+"""Where frames go: a window, a video, pictures, lines of keypoints. Small context managers that close what they opened.
+
+A sink is given each frame with its pose and the picture with everything drawn on it, and must not keep that picture
+longer than its own copy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import cv2
+import numpy as np
+
+from hgrt.errors import HgrtError
+from hgrt.live.source import PICTURES, Frame
+from hgrt.pose.geometry import Image
+from hgrt.pose.pose import Pose
+
+CODECS: dict[str, tuple[str, ...]] = {
+    ".mp4": ("avc1", "mp4v"),
+    ".m4v": ("avc1", "mp4v"),
+    ".mov": ("avc1", "mp4v"),
+    ".mkv": ("avc1", "mp4v", "MJPG"),
+    ".avi": ("MJPG", "XVID"),
+    ".webm": ("VP80", "VP90"),
+}
+"""What is tried for each kind of file, best first: H.264 plays everywhere, but most OpenCV builds cannot write it."""
+
+
+class Sink(ABC):
+    """Takes frames until it is closed; `said` is what to tell the user about the result."""
+
+    @abstractmethod
+    def write(self, frame: Frame, pose: Pose | None, drawn: Image) -> None:
+        """One frame, its pose (None: nobody) and the (H, W, 3) BGR picture with the overlay."""
+
+    def close(self) -> None:  # noqa: B027  # not every sink holds something
+        """Finish; safe to call twice."""
+
+    @property
+    def said(self) -> str:
+        return ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class VideoSink(Sink):
+    """A video file, encoded on a thread of its own; `measured` is told the milliseconds of each frame.
+
+    The size is the first frame's; later ones are resized to it. A frame is repeated or left out where that keeps the
+    film as long as the time it shows, so a live recording plays at the right speed.
+    """
+
+    def __init__(self, path: Path, fps: float, measured: Callable[[float], None] = lambda ms: None) -> None:
+        self.path, self._fps, self._measured = path, fps, measured
+        check_writable(path)
+        self.codec = probe_codec(path.suffix.lower())
+        self._written = 0
+        self._writer: Any = None
+        self._error: HgrtError | None = None
+        self._frames: queue.Queue[tuple[Image, int] | None] = queue.Queue(maxsize=4)
+        self._thread = threading.Thread(target=self._encode, name="encode", daemon=True)
+        self._thread.start()
+        self._closed = False
+
+    def write(self, frame: Frame, pose: Pose | None, drawn: Image) -> None:
+        if self._error:
+            raise self._error
+        times = round(frame.t * self._fps) + 1 - self._written
+        if times > 0:
+            self._written += times
+            self._frames.put((drawn, times))
+
+    def _encode(self) -> None:
+        while (item := self._frames.get()) is not None:
+            image, times = item
+            if self._error:
+                continue  # keep the queue moving, so that the loop can raise
+            start = time.perf_counter()
+            if self._writer is None:
+                height, width = image.shape[:2]
+                self._size = (width - width % 2, height - height % 2)  # codecs want even sides
+                fourcc = cv2.VideoWriter.fourcc(*self.codec)
+                self._writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
+                if not self._writer.isOpened():
+                    self._error = HgrtError(f"{self.path} cannot be written.", f"The {self.codec} encoder refused it.")
+                    continue
+            if (image.shape[1], image.shape[0]) != self._size:
+                image = np.asarray(cv2.resize(image, self._size), np.uint8)
+            for _ in range(times):
+                self._writer.write(image)
+            self._measured(1000 * (time.perf_counter() - start))
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._frames.put(None)
+        self._thread.join()
+        if self._writer is not None:
+            self._writer.release()
+
+    @property
+    def said(self) -> str:
+        return f"{self.path} ({self._written} frames, {self.codec})" if self._written else ""
+
+
+class PictureSink(Sink):
+    """One picture file, or a folder with a picture for each frame."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._single = path.suffix.lower() in PICTURES
+        self._count = 0
+        if self._single:
+            check_writable(path)
+        else:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise HgrtError(f"The folder {path} cannot be made.", error.strerror or str(error)) from error
+
+    def write(self, frame: Frame, pose: Pose | None, drawn: Image) -> None:
+        path = self.path if self._single else self.path / f"{frame.index:06d}.jpg"
+        ok, data = cv2.imencode(path.suffix.lower(), drawn)
+        try:
+            path.write_bytes(data.tobytes() if ok else b"")
+        except OSError as error:
+            raise HgrtError(f"{path} cannot be written.", error.strerror or str(error)) from error
+        self._count += 1
+
+    @property
+    def said(self) -> str:
+        return str(self.path) if self._single else f"{self.path} ({self._count} pictures)"
+
+
+class JsonlSink(Sink):
+    """A line of JSON a frame: `frame`, `t` in seconds, `people`, each with `box` [x, y, w, h] and `keypoints`
+    (16 x [x, y, score], image pixels, MPII order); nobody found is an empty list. Every line is flushed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        check_writable(path)
+        self._stream: TextIO = path.open("w", encoding="utf-8")
+
+    def write(self, frame: Frame, pose: Pose | None, drawn: Image) -> None:
+        line = {"frame": frame.index, "t": round(frame.t, 4), "people": [] if pose is None else [person(pose)]}
+        try:
+            self._stream.write(json.dumps(line, separators=(",", ":")) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            raise HgrtError(f"{self.path} cannot be written.", error.strerror or str(error)) from error
+
+    def close(self) -> None:
+        self._stream.close()
+
+    @property
+    def said(self) -> str:
+        return str(self.path)
+
+
+class WindowSink(Sink):
+    """A window on the screen. `stopped` turns true when the user presses q or Escape, or closes it."""
+
+    def __init__(self, title: str = "hgrt") -> None:
+        self._title = title
+        self.stopped = False
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        self._sized = False
+
+    def write(self, frame: Frame, pose: Pose | None, drawn: Image) -> None:
+        if not self._sized:
+            cv2.resizeWindow(self._title, drawn.shape[1], drawn.shape[0])
+            self._sized = True
+        cv2.imshow(self._title, drawn)
+        key = cv2.waitKey(1) & 0xFF
+        closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        self.stopped = self.stopped or closed or key in (ord("q"), 27)
+
+    def close(self) -> None:
+        cv2.destroyAllWindows()
+
+
+def person(pose: Pose) -> dict[str, object]:
+    """A pose as plain values."""
+    half = pose.box.side / 2
+    box = [pose.box.cx - half + 0.5, pose.box.cy - half + 0.5, pose.box.side, pose.box.side]
+    keypoints = [[round(float(x), 2), round(float(y), 2), round(float(s), 4)] for (x, y), s in zip(pose.xy, pose.score, strict=True)]
+    return {"box": [round(value, 2) for value in box], "keypoints": keypoints}
+
+
+def open_output(path: Path, fps: float, measured: Callable[[float], None] = lambda ms: None) -> Sink:
+    """The sink that a path asks for: a video by its suffix, a picture by its suffix, a folder without one."""
+    suffix = path.suffix.lower()
+    if suffix in CODECS:
+        return VideoSink(path, fps, measured)
+    if suffix in PICTURES or not suffix:
+        return PictureSink(path)
+    raise HgrtError(
+        f"{path} has a suffix that hgrt cannot write.",
+        f"Videos: {', '.join(CODECS)}; pictures: {', '.join(PICTURES)}; without a suffix: a folder of pictures.",
+    )
+
+
+def check_writable(path: Path) -> None:
+    """HgrtError unless a file can be created or replaced at `path`; leaves what is there as it is."""
+    existed = path.exists()
+    try:
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        why = "The folder does not exist." if not path.parent.is_dir() else (error.strerror or str(error))
+        raise HgrtError(f"{path} cannot be written.", why, "Give another --output or --keypoints path.") from error
+    if not existed:
+        path.unlink()
+
+
+def probe_codec(suffix: str) -> str:
+    """The first codec of `CODECS` that this OpenCV really writes into such a file, tried on a scratch file."""
+    tried = CODECS[suffix]
+    with tempfile.TemporaryDirectory() as folder, _quiet_stderr():
+        for codec in tried:
+            path = Path(folder) / f"probe-{codec}{suffix}"
+            writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), 25.0, (64, 64))
+            if writer.isOpened():
+                writer.write(np.zeros((64, 64, 3), np.uint8))
+                writer.release()
+                if path.is_file() and path.stat().st_size:
+                    return codec
+    raise HgrtError(f"This OpenCV cannot write {suffix} files.", f"Tried {', '.join(tried)}.", "Try --output out.avi")
+
+
+class _quiet_stderr:  # noqa: N801  # used like a function
+    """Codec libraries print to the process's standard error what a probe expects to fail."""
+
+    def __enter__(self) -> None:
+        sys.stderr.flush()
+        self._saved = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._saved, 2)
+        os.close(self._saved)
+
+
+def can_show() -> bool:
+    """Whether a window can be opened here. Tried in another process: without a screen OpenCV's toolkit aborts its own."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    code = "import cv2; cv2.namedWindow('hgrt'); cv2.destroyAllWindows()"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0

@@ -1,0 +1,107 @@
+"""What a network is, in a handful of numbers that travel inside every checkpoint, ONNX file and engine.
+
+Importable without torch, because the runtimes read it too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, get_args
+
+from hgrt.errors import HgrtError
+from hgrt.pose.skeleton import MPII
+
+Gate = Literal["none", "raw", "bounded"]
+Block = Literal["preact", "postact"]
+Stem = Literal["published", "light"]
+Ramp = Literal["linear", "integer"]
+
+METADATA_KEY = "hgrt.spec"
+"""Under this key the JSON of the spec stands in an ONNX file's metadata and in a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The stacked hourglass with top-down modulation, described completely.
+
+    stacks    number of hourglasses, 1 to 8
+    channels  width of the 64x64 feature maps
+    growth    channels added at each of the four halvings inside an hourglass (published: 0)
+    gate      how the decoded map acts on the heatmaps: "raw" heatmaps x map (as published), "bounded" heatmaps x
+              (1 + tanh map), which half precision cannot overflow, "none" no modulation (the base network)
+    latent    width of the bottleneck that the modulation is decoded from
+    block     "preact" BN-ReLU-conv bottlenecks (as published) or "postact" conv-BN-ReLU, whose batch norms fold away
+    stem      "published" 7x7 stem with residuals at 128x128, or "light" with two strided 3x3 convolutions
+    ramp      coordinate channels of the decoder: "linear" -1..1, or "integer" as torch 1.0 computed the same expression
+    input     side of the square input in pixels; heatmaps have a quarter of it
+    joints    names in output order
+    colour    channel order the weights were trained on; values are scaled to 0..1, with no mean subtracted
+    """
+
+    stacks: int = 2
+    channels: int = 256
+    growth: int = 0
+    gate: Gate = "raw"
+    latent: int = 128
+    block: Block = "preact"
+    stem: Stem = "published"
+    ramp: Ramp = "linear"
+    input: int = 256
+    joints: tuple[str, ...] = MPII.joints
+    colour: Literal["rgb"] = "rgb"
+
+    def __post_init__(self) -> None:
+        choices = {"gate": Gate, "block": Block, "stem": Stem, "ramp": Ramp}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, not one of {', '.join(get_args(allowed))}")
+        if not 1 <= self.stacks <= 8:
+            raise ValueError(f"stacks is {self.stacks}; a network has 1 to 8")
+        if self.channels < 8 or self.channels % 4 or self.growth < 0 or self.growth % 4 or self.latent < 1:
+            raise ValueError("channels (at least 8) and growth are multiples of 4, latent is positive")
+        if self.input < 64 or self.input % 64:
+            raise ValueError(f"input is {self.input}; it is a multiple of 64")
+        if self.colour != "rgb" or not self.joints:
+            raise ValueError("colour is 'rgb' and at least one joint is named")
+
+    @property
+    def heatmap(self) -> int:
+        """Side of the heatmaps in cells."""
+        return self.input // 4
+
+    def __str__(self) -> str:
+        width = f"{self.channels}" + (f"+{self.growth}" if self.growth else "")
+        return f"{self.stacks} x {width}, gate {self.gate}, {self.block}"
+
+    def to_json(self) -> str:
+        """The spec as one line of JSON."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """The inverse of `to_json`; HgrtError where the text is not a spec this version understands."""
+        try:
+            return cls.from_mapping(json.loads(text))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise HgrtError("The description of the network inside the file cannot be read.", str(error)) from error
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> ModelSpec:
+        """From plain values; ValueError names keys that this version does not know."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown keys {', '.join(unknown)}: written by a newer hgrt?")
+        arguments = dict(values)
+        joints = arguments.get("joints")
+        if isinstance(joints, list):
+            arguments["joints"] = tuple(joints)
+        return cls(**arguments)  # type: ignore[arg-type]  # __post_init__ checks the values
+
+
+PRESETS: dict[str, ModelSpec] = {
+    "lite": ModelSpec(stacks=1, channels=96, growth=32, gate="bounded", block="postact", stem="light"),
+    "reference": ModelSpec(),
+}
+"""Networks by name: `lite` is the bundled one, made for a CPU; `reference` is the published shape."""

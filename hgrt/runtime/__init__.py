@@ -1,0 +1,1 @@
+"""Runtimes: one small contract, one file each, opened by name."""

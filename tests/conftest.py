@@ -1,0 +1,38 @@
+"""What all tests share: where the shared folder is, one thread a process, and random tests that draw the same every time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from hypothesis import settings
+
+from golden import shared_folder
+
+settings.register_profile("hgrt", deadline=None, derandomize=True, database=None, max_examples=60)
+settings.load_profile("hgrt")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+    torch = sys.modules.get("torch")  # imported only where a collected test needs it
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the reference fixtures and the real data; tests that need it are skipped where it is absent."""
+    folder = shared_folder()
+    if not (folder / "fixtures" / "reference").is_dir():
+        pytest.skip(f"no reference fixtures in {folder}; set HGRT_SHARED to the shared folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fixtures(shared: Path) -> Path:
+    """The numbers that the published implementation produced."""
+    return shared / "fixtures" / "reference"

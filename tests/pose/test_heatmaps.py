@@ -1,0 +1,186 @@
+"""What is drawn into a map comes back out of it, to a fraction of a cell, and odd maps do no harm."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from hgrt.pose.heatmaps import Decode, decode, encode, peaks
+
+METHODS = get_args(Decode)
+CELLS = 64
+sigmas = st.floats(1.0, 2.0)
+
+
+def drawn(xy: NDArray[Any], sigma: float, cells: int = CELLS) -> NDArray[np.float32]:
+    return encode(xy, np.ones(len(xy)), cells, sigma)[None]
+
+
+@settings(max_examples=200)
+@given(st.floats(2, CELLS - 3), st.floats(2, CELLS - 3), sigmas)
+def test_dark_finds_the_exact_position(x: float, y: float, sigma: float) -> None:
+    found = decode(drawn(np.array([[x, y]]), sigma), "dark")
+    np.testing.assert_allclose(found.xy_hm[0, 0], [x, y], atol=0.02)
+
+
+@settings(max_examples=200)
+@given(st.floats(-0.49, CELLS - 0.51), st.floats(-0.49, CELLS - 0.51), sigmas)
+def test_dark_is_within_half_a_cell_up_to_the_border(x: float, y: float, sigma: float) -> None:
+    found = decode(drawn(np.array([[x, y]]), sigma), "dark")
+    np.testing.assert_allclose(found.xy_hm[0, 0], [x, y], atol=0.5)
+
+
+@given(st.floats(-0.49, CELLS - 0.51), st.floats(-0.49, CELLS - 0.51), sigmas)
+def test_argmax_is_within_a_quarter_cell(x: float, y: float, sigma: float) -> None:
+    """And within three quarters at the border, where it moves outwards as the published decoding does."""
+    found = decode(drawn(np.array([[x, y]]), sigma), "argmax")
+    xy = np.array([x, y])
+    at_border = (xy < 0.5) | (xy > CELLS - 1.5)
+    assert (np.abs(found.xy_hm[0, 0] - xy) <= np.where(at_border, 0.76, 0.26)).all()
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "above", "below", "expected"),
+    [
+        (0.2, 0.6, 0.5, 0.1, (10.25, 19.75)),
+        (0.6, 0.2, 0.1, 0.5, (9.75, 20.25)),
+        (0.4, 0.4, 0.4, 0.4, (10.0, 20.0)),
+    ],
+)
+def test_argmax_moves_a_quarter_to_the_larger_neighbour(
+    left: float, right: float, above: float, below: float, expected: tuple[float, float]
+) -> None:
+    maps = np.zeros((1, 1, 64, 64), np.float32)
+    maps[0, 0, 20, 9:12] = left, 0.9, right
+    maps[0, 0, 19, 10], maps[0, 0, 21, 10] = above, below
+    found = decode(maps, "argmax")
+    assert tuple(found.xy_hm[0, 0]) == expected
+    assert found.score[0, 0] == pytest.approx(0.9)
+
+
+def test_every_joint_of_every_picture_is_its_own() -> None:
+    xy = np.random.default_rng(0).uniform(3, 60, (3, 16, 2))
+    maps = np.concatenate([drawn(one, 1.5) for one in xy])
+    found = decode(maps)
+    assert found.xy_hm.shape == (3, 16, 2) and found.score.shape == found.spread.shape == (3, 16)
+    np.testing.assert_allclose(found.xy_hm, xy, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_precision_of_the_map_hardly_matters(dtype: type) -> None:
+    xy = np.random.default_rng(1).uniform(3, 60, (16, 2))
+    found = decode(drawn(xy, 1.5).astype(dtype))
+    np.testing.assert_allclose(found.xy_hm[0], xy, atol=0.03)
+    assert found.xy_hm.dtype == found.score.dtype == np.float64
+
+
+@given(st.floats(3, 27), st.floats(3, 12), sigmas)
+def test_maps_need_not_be_square(x: float, y: float, sigma: float) -> None:
+    square = drawn(np.array([[x, y]]), sigma, 32)
+    np.testing.assert_allclose(decode(square[:, :, :16]).xy_hm[0, 0], [x, y], atol=0.02)
+
+
+@given(st.floats(10, 50), st.floats(10, 50), sigmas, st.floats(0.05, 20))
+def test_height_does_not_move_the_peak(x: float, y: float, sigma: float, height: float) -> None:
+    maps = drawn(np.array([[x, y]]), sigma)
+    plain, scaled = decode(maps), decode(maps * np.float32(height))
+    np.testing.assert_allclose(scaled.xy_hm, plain.xy_hm, atol=1e-4)
+    np.testing.assert_allclose(scaled.spread, plain.spread, rtol=1e-4)
+    assert scaled.score[0, 0] == pytest.approx(min(1.0, float(maps.max()) * height), abs=1e-5)
+
+
+@pytest.mark.parametrize(("value", "score"), [(-3.0, 0.0), (0.0, 0.0), (0.25, 0.25), (1.0, 1.0), (7.5, 1.0)])
+@pytest.mark.parametrize("method", METHODS)
+def test_flat_maps_have_no_peak(value: float, score: float, method: Decode) -> None:
+    found = decode(np.full((1, 2, 64, 64), value, np.float32), method)
+    assert (found.score == score).all() and np.isinf(found.spread).all()
+    assert not found.xy_hm.any()  # the first of many equal cells
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("column", "row"), [(0, 0), (63, 0), (0, 63), (63, 63), (0, 30), (30, 63), (17, 44)])
+def test_a_single_cell_stays_where_it_is(column: int, row: int, method: Decode) -> None:
+    maps = np.zeros((1, 1, 64, 64), np.float32)
+    maps[0, 0, row, column] = 0.8
+    found = decode(maps, method)
+    assert np.abs(found.xy_hm[0, 0] - [column, row]).max() <= 0.75
+    if 0 < column < 63 and 0 < row < 63:
+        np.testing.assert_allclose(found.xy_hm[0, 0], [column, row])
+    assert found.score[0, 0] == pytest.approx(0.8)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(METHODS), st.floats(-1, 1))
+def test_noise_gives_finite_positions_beside_the_largest_cell(seed: int, method: Decode, mean: float) -> None:
+    maps = np.random.default_rng(seed).normal(mean, 1, (1, 4, 16, 16)).astype(np.float32)
+    found, (column, row) = decode(maps, method), peaks(maps)
+    assert np.abs(found.xy_hm - np.stack([column, row], axis=-1)).max() <= 0.75
+    assert ((found.score >= 0) & (found.score <= 1)).all() and (found.spread > 0).all()
+
+
+def test_the_first_of_equal_peaks_wins() -> None:
+    maps = np.zeros((1, 1, 8, 8), np.float32)
+    maps[0, 0, 2, 5] = maps[0, 0, 6, 1] = 1.0
+    column, row = peaks(maps)
+    assert (column[0, 0], row[0, 0]) == (5, 2)
+
+
+def test_spread_follows_the_width() -> None:
+    widths = np.linspace(1.0, 4.0, 16)
+    spread = np.array([decode(drawn(np.array([[31.3, 30.6]]), sigma)).spread[0, 0] for sigma in widths])
+    assert (np.diff(spread) > 0).all()
+    # The map is smoothed by a kernel of variance 1/2 before it is measured.
+    np.testing.assert_allclose(spread, np.sqrt(widths**2 + 0.5), rtol=0.03)
+
+
+def test_dark_is_nearer_than_argmax_under_noise() -> None:
+    rng = np.random.default_rng(2)
+    xy = rng.uniform(5, 58, (400, 2))
+    maps = drawn(xy, 1.5) + rng.normal(0, 0.03, (1, 400, 64, 64)).astype(np.float32)
+    dark, argmax = (np.linalg.norm(decode(maps, m).xy_hm[0] - xy, axis=1).mean() for m in ("dark", "argmax"))
+    assert dark < 0.75 * argmax < 0.4
+
+
+# Targets
+
+
+@given(st.floats(3, 60), st.floats(3, 60), sigmas)
+def test_target_is_a_gaussian_about_the_exact_position(x: float, y: float, sigma: float) -> None:
+    one = encode(np.array([[x, y]]), np.array([True]), CELLS, sigma)
+    assert one.shape == (1, CELLS, CELLS) and one.dtype == np.float32
+    rows, columns = np.mgrid[:CELLS, :CELLS]
+    expected = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))
+    np.testing.assert_allclose(one[0], expected, atol=1e-6)
+
+
+def test_target_on_a_cell_has_peak_one() -> None:
+    one = encode(np.array([[7, 9]]), [1], 16, 1.5)[0]
+    assert one[9, 7] == 1 and one.argmax() == 9 * 16 + 7
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "present", "anything"),
+    [
+        (5, 5, True, True),
+        (5, 5, False, False),
+        (-0.49, 5, True, True),
+        (-0.5, 5, True, False),
+        (15.49, 15.49, True, True),
+        (15.5, 5, True, False),
+        (5, 15.5, True, False),
+        (5, -40, True, False),
+        (1e9, 5, True, False),
+    ],
+)
+def test_absent_and_outside_joints_have_no_target(x: float, y: float, present: bool, anything: bool) -> None:
+    assert bool(encode(np.array([[x, y]]), [present], 16, 1.5).any()) is anything
+
+
+def test_meaningless_positions_of_absent_joints_do_no_harm() -> None:
+    xy = np.array([[np.nan, np.nan], [np.inf, 3.0], [1e200, 0.0], [5.0, 5.0]])
+    maps = encode(xy, [False, False, False, True], 16, 1.5)
+    assert not maps[:3].any() and maps[3].max() == 1

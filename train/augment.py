@@ -1,0 +1,169 @@
+"""From a labelled person to a training example: one random view, cut out of the picture by a single warp.
+
+Position, size, rotation, mirror and half-body framing are all decided first and become one affine; the pixels are
+resampled once. Everything random comes from the generator passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hgrt.pose.geometry import Array, Box, Image, apply, compose, heatmap_to_crop, invert, similarity, warp
+from hgrt.pose.heatmaps import Maps, encode
+from hgrt.pose.skeleton import MPII
+from hgrt.train.data.sample import Sample
+
+FLIP = list(MPII.flip)
+UPPER = MPII.indices([n for n in MPII.joints if not n.endswith(("ankle", "knee", "hip")) and n != "pelvis"])
+LOWER = MPII.indices([n for n in MPII.joints if n.endswith(("ankle", "knee", "hip"))] + ["pelvis"])
+SHOULDERS = MPII.indices(["r_shoulder", "l_shoulder"])
+HIPS = MPII.indices(["r_hip", "l_hip"])
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How far a view may stray. Probabilities are per example; sizes are factors on the side of the person's box."""
+
+    rotation: float = 30.0  # standard deviation in degrees, cut at twice that
+    rotation_p: float = 0.5
+    upright_p: float = 0.5  # turn a person who is upside down the right way up
+    scale: tuple[float, float] = (0.7, 1.5)
+    far: tuple[float, float] = (1.5, 3.5)  # a small person in a wide view, as when a whole frame is searched
+    far_p: float = 0.12
+    shift: float = 0.15  # of the view's side
+    stray_p: float = 0.05  # the view misses much of the person
+    half_body_p: float = 0.35
+    flip_p: float = 0.5
+    colour: float = 0.25
+    grey_p: float = 0.05
+    soft_p: float = 0.25  # blur, or detail lost to a smaller size
+    noise_p: float = 0.15
+    occlude_p: float = 0.25
+    scenery_p: float = 0.6  # what lies outside the picture is other scenery, not black
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What the loss needs: `image` (S, S, 3) uint8 BGR, `targets` (16, S/4, S/4), `known` (16,) 1 where supervised."""
+
+    image: Image
+    targets: Maps
+    known: NDArray[np.float32]
+
+
+def choose_view(sample: Sample, how: Augmentation, rng: np.random.Generator) -> tuple[Box, float]:
+    """A square to look at, and by how many degrees to turn the picture."""
+    box, degrees = sample.box, 0.0
+    torso = _torso_degrees(sample)
+    if torso is not None and abs(torso) > 120 and rng.random() < how.upright_p:
+        degrees -= torso
+    if rng.random() < how.rotation_p:
+        degrees += float(np.clip(rng.normal(0, how.rotation), -2 * how.rotation, 2 * how.rotation))
+    if rng.random() < how.half_body_p:
+        wanted = UPPER if rng.random() < 0.8 else LOWER
+        points = sample.joints[wanted][sample.labelled[wanted]]
+        if len(points) >= 4:
+            box = Box.around(points, margin=1.5)
+    low, high = how.far if rng.random() < how.far_p else how.scale
+    side = box.side * float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    # The smaller the person in the view, the further from its middle they may stand.
+    reach = 0.5 if rng.random() < how.stray_p else how.shift + max(0.0, 0.35 * (1 - box.side / side))
+    dx, dy = rng.uniform(-reach, reach, 2) * side
+    return Box(box.cx + dx, box.cy + dy, side), degrees
+
+
+def make_example(
+    sample: Sample, size: int, sigma: float, how: Augmentation, scenery: list[Image], rng: np.random.Generator
+) -> Example:
+    """One random view of a person: `size` pixels, targets of `sigma` heatmap cells; `scenery` are pictures of nobody."""
+    box, degrees = choose_view(sample, how, rng)
+    mirror = bool(rng.random() < how.flip_p)
+    affine = similarity(box, size, degrees, mirror)
+    image = warp(sample.image, affine, size)
+    if scenery and rng.random() < how.scenery_p:
+        image = _fill(image, sample.image, affine, scenery[int(rng.integers(len(scenery)))], rng)
+    if rng.random() < how.occlude_p:
+        _occlude(image, rng)
+    image = _recolour(image, how, rng)
+    if rng.random() < how.soft_p:
+        image = _soften(image, rng)
+    if rng.random() < how.noise_p:
+        noise = rng.normal(0, rng.uniform(2, 12), image.shape)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    known = np.ones(len(FLIP), bool) if sample.empty else sample.labelled
+    xy_hm, labelled = to_heatmap(sample, affine, size), sample.labelled & in_picture(sample)
+    if mirror:
+        xy_hm, labelled, known = xy_hm[FLIP], labelled[FLIP], known[FLIP]
+    return Example(image, encode(xy_hm, labelled, size // 4, sigma), known.astype(np.float32))
+
+
+def plain_example(sample: Sample, size: int, sigma: float) -> Example:
+    """The person's own box, without any augmentation."""
+    affine = sample.box.to_crop(size)
+    targets = encode(to_heatmap(sample, affine, size), sample.labelled & in_picture(sample), size // 4, sigma)
+    return Example(warp(sample.image, affine, size), targets, sample.labelled.astype(np.float32))
+
+
+def to_heatmap(sample: Sample, affine: Array, size: int) -> Array:
+    """The joints in heatmap cells, given the affine from image to crop."""
+    return apply(compose(invert(heatmap_to_crop(size // 4, size)), affine), sample.joints)
+
+
+def in_picture(sample: Sample) -> NDArray[np.bool_]:
+    """Joints (16,) that lie inside the picture: one beyond its edge cannot be seen, so its map is to stay empty."""
+    height, width = sample.image.shape[:2]
+    return np.asarray(((sample.joints > -0.5) & (sample.joints < [width - 0.5, height - 0.5])).all(axis=1))
+
+
+def _torso_degrees(sample: Sample) -> float | None:
+    """How far the torso leans, clockwise, 0 upright; None where shoulders or hips are not all labelled."""
+    if not sample.labelled[SHOULDERS + HIPS].all():
+        return None
+    x, y = sample.joints[SHOULDERS].mean(axis=0) - sample.joints[HIPS].mean(axis=0)
+    return float(np.degrees(np.arctan2(x, -y)))
+
+
+def _fill(image: Image, source: Image, affine: Array, scene: Image, rng: np.random.Generator) -> Image:
+    """Put scenery where the warp reached beyond the picture."""
+    size = len(image)
+    inside = cv2.warpAffine(np.full(source.shape[:2], 255, np.uint8), affine, (size, size), flags=cv2.INTER_NEAREST)
+    if inside.all():
+        return image
+    side = float(rng.uniform(0.4, 1.0)) * min(scene.shape[:2])
+    x, y = (rng.uniform(side / 2, extent - side / 2) for extent in (scene.shape[1], scene.shape[0]))
+    other = warp(scene, Box(x, y, side).to_crop(size), size)
+    return np.where(inside[..., None] > 0, image, other).astype(np.uint8)
+
+
+def _occlude(image: Image, rng: np.random.Generator) -> None:
+    """Cover one or two places with flat or noisy patches; what is behind them must be guessed from the rest."""
+    size = len(image)
+    for _ in range(int(rng.integers(1, 3))):
+        w, h = (rng.uniform(0.06, 0.25, 2) * size).astype(int)
+        x, y = int(rng.integers(0, size - w)), int(rng.integers(0, size - h))
+        patch = rng.uniform(0, 255, 3) + rng.normal(0, rng.uniform(0, 40), (int(h), int(w), 1))
+        image[y : y + h, x : x + w] = np.clip(patch, 0, 255)
+
+
+def _recolour(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:
+    """Brightness, contrast, saturation and tint as one 3x3 colour matrix and an offset."""
+    c = how.colour
+    saturation = 0.0 if rng.random() < how.grey_p else 1 + rng.uniform(-2 * c, 2 * c)
+    gain = (1 + rng.uniform(-c, c)) * (1 + rng.uniform(-c, c, 3) / 3)
+    luma = np.array([0.114, 0.587, 0.299])  # of B, G, R
+    matrix = gain[:, None] * (saturation * np.eye(3) + (1 - saturation) * np.ones((3, 1)) * luma)
+    offset = 255 * rng.uniform(-c, c) / 2
+    return np.asarray(cv2.transform(image, np.hstack([matrix, np.full((3, 1), offset)])), dtype=np.uint8)
+
+
+def _soften(image: Image, rng: np.random.Generator) -> Image:
+    size = len(image)
+    if rng.random() < 0.5:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6)) * size / 256), dtype=np.uint8)
+    less = int(size * rng.uniform(0.25, 0.7))
+    small = cv2.resize(image, (less, less), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
