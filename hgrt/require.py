@@ -13,7 +13,7 @@ from hgrt.errors import HgrtError
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, which the extra `extra` of this package brings; HgrtError with the install line if it is absent."""
+    """Import `module`, which the extra `extra` brings; HgrtError with the install line if it is absent."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -79,7 +79,7 @@ def choose_view(sample: Sample, how: Augmentation, rng: np.random.Generator) -> 
 def make_example(
     sample: Sample, size: int, sigma: float, how: Augmentation, scenery: list[Image], rng: np.random.Generator
 ) -> Example:
-    """One random view of a person: `size` pixels, targets of `sigma` heatmap cells; `scenery` are pictures of nobody."""
+    """One random view of a person: `size` pixels, targets of `sigma` heatmap cells; `scenery`: pictures of nobody."""
     box, degrees = choose_view(sample, how, rng)
     mirror = bool(rng.random() < how.flip_p)
     affine = similarity(box, size, degrees, mirror)

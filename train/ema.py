@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights: steadier than any single step, and what is evaluated and kept."""
+"""An exponential moving average of a network's weights: steadier than any one step, and what is evaluated and kept."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import copy
 import torch
 from torch import nn
 
+from hgrt.model.hourglass import StackedHourglass
+
 
 class Ema:
-    """Follows `model`: after n updates the effective decay is min(decay, (1 + n) / (10 + n)), so that it starts fast."""
+    """Holds a copy of a network, `model`, that follows it.
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    After n updates the effective decay is min(decay, (1 + n) / (10 + n)), so that it starts fast.
+    """
+
+    def __init__(self, model: StackedHourglass, decay: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0

@@ -20,7 +20,9 @@ def to_tensor(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def predict(model: StackedHourglass, people: People, size: int, device: torch.device, batch: int = 16) -> NDArray[np.float64]:
+def predict(
+    model: StackedHourglass, people: People, size: int, device: torch.device, batch: int = 16
+) -> NDArray[np.float64]:
     """Keypoints (N, 16, 2) in image pixels of every person of a set."""
     found = []
     for start in range(0, len(people), batch):
@@ -33,7 +35,12 @@ def predict(model: StackedHourglass, people: People, size: int, device: torch.de
 
 
 def evaluate(
-    model: StackedHourglass, people: People, size: int, device: torch.device, protocol: str = "standard", bound: float = 0.5
+    model: StackedHourglass,
+    people: People,
+    size: int,
+    device: torch.device,
+    protocol: str = "standard",
+    bound: float = 0.5,
 ) -> Result:
     """PCKh of `model` (in eval mode) on a set, over the joints that it says count."""
     predicted = predict(model, people, size, device)

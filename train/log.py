@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def append(path: Path, row: Mapping[str, object]) -> None:
-    """Add a row; the header stands once. Columns that an older file lacks are left out of it, missing ones are empty."""
+    """Add a row; the header stands once. Columns that an older file lacks are left out; missing ones are empty."""
     if path.exists():
         with path.open(newline="") as stream:
             columns = next(csv.reader(stream))

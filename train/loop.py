@@ -1,7 +1,7 @@
 """The training loop, top to bottom.
 
-A run is a folder: `config.json` (network, recipe, data), `log.csv`, `last.pt` (everything needed to go on) and `best.pt`
-(averaged weights with the highest mean PCKh so far). Stopped anywhere, it goes on exactly where it was.
+A run is a folder: `config.json` (network, recipe, data), `log.csv`, `last.pt` (everything needed to go on) and
+`best.pt` (averaged weights with the highest mean PCKh so far). Stopped anywhere, it goes on exactly where it was.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ SAVE_EVERY_S = 300.0
 SCENES = 48
 
 
-class Interrupted(HgrtError):
+class InterruptedTraining(HgrtError):  # noqa: N818  # not a mistake of anybody's
     """The user asked to stop; everything is saved."""
 
 
-def train(run: Path, spec: ModelSpec, recipe: Recipe, data: DataSets, world: World, workers: int, console: Console) -> Path:
-    """Train until the recipe's last epoch, going on from `run/last.pt` if it is there; returns the path of `best.pt`."""
+def train(
+    run: Path, spec: ModelSpec, recipe: Recipe, data: DataSets, world: World, workers: int, console: Console
+) -> Path:
+    """Train to the recipe's last epoch, going on from `run/last.pt` if it is there; returns the path of `best.pt`."""
     torch.manual_seed(recipe.seed)
     cv2.setNumThreads(0)
     device = world.device
@@ -80,16 +82,30 @@ def train(run: Path, spec: ModelSpec, recipe: Recipe, data: DataSets, world: Wor
                     _save(run, net, ema, optimizer, state)
                     saved = time.monotonic()
                 if stop:
-                    raise Interrupted(f"Stopped in epoch {epoch + 1}.", fix=f"Everything is in {run}; --resume goes on.")
+                    raise InterruptedTraining(
+                        f"Stopped in epoch {epoch + 1}.", fix=f"Everything is in {run}; --resume goes on."
+                    )
             seconds = time.monotonic() - began
             state["epoch"], state["step"] = epoch + 1, 0
             if world.leads:
-                scores = {people.name: evaluate(ema.model, people, stage.size, device).total.rate for people in data.val}
-                speed = {"images_per_s": round(done / seconds, 1), "seconds": round(seconds, 1), "skipped": state["skipped"]}
+                scores = {
+                    people.name: evaluate(ema.model, people, stage.size, device).total.rate for people in data.val
+                }
+                speed = {
+                    "images_per_s": round(done / seconds, 1),
+                    "seconds": round(seconds, 1),
+                    "skipped": state["skipped"],
+                }
                 rates = {name: round(100 * value, 2) for name, value in scores.items()}
                 loss_now = round(state["loss"] or 0, 6)
-                append(run / "log.csv", {"epoch": epoch + 1, "size": stage.size, "lr": rate, "loss": loss_now, **speed, **rates})
-                console.print(f"epoch {epoch + 1:3d}  {stage.size} px  loss {loss_now:.5f}  {speed['images_per_s']} images/s  {rates}")
+                append(
+                    run / "log.csv",
+                    {"epoch": epoch + 1, "size": stage.size, "lr": rate, "loss": loss_now, **speed, **rates},
+                )
+                console.print(
+                    f"epoch {epoch + 1:3d}  {stage.size} px  loss {loss_now:.5f}  "
+                    f"{speed['images_per_s']} images/s  {rates}"
+                )
                 mean = float(np.mean(list(scores.values()))) if scores else -float(state["loss"] or 0)
                 if state["best"] is None or mean > state["best"] or stage.size > state["best_size"]:
                     state["best"], state["best_size"] = mean, stage.size
@@ -129,7 +145,7 @@ def _step(
 def bf16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 rather than emulating it."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
@@ -190,5 +206,10 @@ def _stoppable(world: World) -> Iterator[Any]:
 
 
 def _bar(world: World, console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, disable=not (world.leads and console.is_terminal), transient=True)

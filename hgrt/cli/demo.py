@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,18 +26,37 @@ CLIP = "clip"
 
 def demo(
     source: Annotated[
-        str, typer.Option("--source", "-s", help="Camera number, video, picture, folder of pictures, or stream address; 'clip' is the bundled one.")
+        str,
+        typer.Option(
+            "--source",
+            "-s",
+            help="Camera number, video, picture, folder of pictures, or stream address; 'clip' is the bundled one.",
+        ),
     ] = CLIP,
-    weights: Annotated[Path | None, typer.Option("--weights", "-w", help="Weights file (.onnx or a checkpoint); bundled ones if left out.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", "-w", help="Weights file (.onnx or a checkpoint); bundled ones if left out."),
+    ] = None,
     runtime: Annotated[str, typer.Option("--runtime", "-r", help="auto, onnxruntime, openvino or torch.")] = "auto",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write: a video or picture by its suffix, else a folder of pictures.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where to write: a video or picture by its suffix, else a folder of pictures."
+        ),
     ] = None,
-    keypoints: Annotated[Path | None, typer.Option("--keypoints", "-k", help="Write the joints here, one line of JSON a frame.")] = None,
-    box: Annotated[str | None, typer.Option("--box", "-b", help="Where the person is, x,y,w,h in pixels, instead of searching.")] = None,
-    max_frames: Annotated[int | None, typer.Option("--max-frames", "-n", min=1, help="Stop after so many frames.")] = None,
+    keypoints: Annotated[
+        Path | None, typer.Option("--keypoints", "-k", help="Write the joints here, one line of JSON a frame.")
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option("--box", "-b", help="Where the person is, x,y,w,h in pixels, instead of searching.")
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option("--max-frames", "-n", min=1, help="Stop after so many frames.")
+    ] = None,
     no_window: Annotated[bool, typer.Option("--no-window", help="Show nothing on the screen.")] = False,
-    no_smooth: Annotated[bool, typer.Option("--no-smooth", help="Joints as the network gives them, frame by frame.")] = False,
+    no_smooth: Annotated[
+        bool, typer.Option("--no-smooth", help="Joints as the network gives them, frame by frame.")
+    ] = False,
 ) -> None:
     """Find a person's joints in a camera, a video or a picture.
 
@@ -92,7 +111,10 @@ def demo(
     report(console, summary, watch)
     scored = truth.result() if truth is not None else None
     if scored is not None:
-        console.print(f"PCKh@0.5 against the clip's known joints: {100 * scored.total.rate:.1f} % ({scored.protocol}, {scored.total.count} joints)")
+        console.print(
+            f"PCKh@0.5 against the clip's known joints: {100 * scored.total.rate:.1f} %"
+            f" ({scored.protocol}, {scored.total.count} joints)"
+        )
     for sink in sinks:
         if sink.said:
             console.print(f"Written: {sink.said}")
@@ -127,7 +149,9 @@ def line_of_numbers(summary: Summary) -> str:
     if summary.frames:
         parts.append(f"person found in {100 * summary.found / summary.frames:.0f} %")
     if summary.ages_ms:
-        parts.append(f"frame age {sorted(summary.ages_ms)[len(summary.ages_ms) // 2]:.0f} ms (median), {summary.dropped} dropped")
+        parts.append(
+            f"frame age {sorted(summary.ages_ms)[len(summary.ages_ms) // 2]:.0f} ms (median), {summary.dropped} dropped"
+        )
     return ", ".join(parts)
 
 
@@ -141,7 +165,9 @@ def parse_box(text: str) -> Box:
             raise ValueError("width and height must be positive")
         return Box.from_xywh(x, y, w, h)
     except ValueError as error:
-        raise HgrtError(f"--box {text} is not a box.", str(error), "Give x,y,w,h in pixels, such as --box 100,50,200,400") from error
+        raise HgrtError(
+            f"--box {text} is not a box.", str(error), "Give x,y,w,h in pixels, such as --box 100,50,200,400"
+        ) from error
 
 
 def free_name(source: str) -> Path:
@@ -165,7 +191,7 @@ def refuse_overwriting(target: Path, source: str) -> None:
 
 
 @contextmanager
-def _interrupt() -> Iterator[object]:
+def _interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM end the loop after the current frame, so that every file is closed properly."""
     asked = False
 

@@ -10,8 +10,12 @@ import typer
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of ours, or a published checkpoint.pth.tar.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The ONNX file; beside the checkpoint if left out.")] = None,
-    ramp: Annotated[str, typer.Option(help="Coordinate channels of a published checkpoint: linear or integer.")] = "linear",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The ONNX file; beside the checkpoint if left out.")
+    ] = None,
+    ramp: Annotated[
+        str, typer.Option(help="Coordinate channels of a published checkpoint: linear or integer.")
+    ] = "linear",
 ) -> None:
     """Export a checkpoint to ONNX: uint8 BGR crops in, float32 heatmaps out."""
     from typing import cast, get_args

@@ -12,15 +12,23 @@ from hgrt.errors import HgrtError
 
 
 def train(
-    stacks: Annotated[int | None, typer.Option("--stacks", min=1, max=8, help="Number of hourglasses; the preset's own if left out.")] = None,
-    preset: Annotated[str, typer.Option(help="Network: reference (the published shape) or lite (the bundled one).")] = "reference",
-    data: Annotated[list[Path] | None, typer.Option("--data", "-d", help="Folder of packed data; may be given several times.")] = None,
+    stacks: Annotated[
+        int | None, typer.Option("--stacks", min=1, max=8, help="Number of hourglasses; the preset's own if left out.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Network: reference (the published shape) or lite (the bundled one).")
+    ] = "reference",
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", "-d", help="Folder of packed data; may be given several times.")
+    ] = None,
     synthetic: Annotated[int, typer.Option(min=0, help="So many generated people beside the data, or instead.")] = 0,
     exp: Annotated[str, typer.Option("--exp", "-e", help="Name of the run; its folder is exp/NAME.")] = "pose",
     resume: Annotated[bool, typer.Option("--resume", "-c", help="Go on with the run of that name.")] = False,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Length of the run.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 32,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that prepare batches; by the machine if left out.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that prepare batches; by the machine if left out.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads a process computes with; 0 leaves it to torch.")] = 0,
 ) -> None:
     """Train a network on packed data or on generated people.
@@ -45,17 +53,25 @@ def train(
     if not folders and not synthetic:
         default = Path("data")
         if not default.is_dir():
-            raise HgrtError("There is nothing to train on.", f"Looked for packed data in {default.absolute()}; no --data given.", WHERE_FROM)
+            raise HgrtError(
+                "There is nothing to train on.",
+                f"Looked for packed data in {default.absolute()}; no --data given.",
+                WHERE_FROM,
+            )
         folders = [default]
     folder = Path("exp") / exp
     if (folder / "last.pt").exists() and not resume:
-        raise HgrtError(f"There is a run in {folder} already.", "It would be overwritten.", "Add --resume to go on with it, or give another --exp.")
+        raise HgrtError(
+            f"There is a run in {folder} already.",
+            "It would be overwritten.",
+            "Add --resume to go on with it, or give another --exp.",
+        )
     if resume and not (folder / "last.pt").exists():
         raise HgrtError(f"There is no run in {folder} to resume.", f"{folder / 'last.pt'} does not exist.")
     if threads:
         torch.set_num_threads(threads)
     spec = replace(PRESETS[preset], stacks=stacks or PRESETS[preset].stacks)
-    recipe = Recipe(seed=seed) if epochs is None else Recipe(seed=seed, epochs=epochs)
+    recipe = Recipe.growing(spec.input, epochs, seed)
     console = Console(highlight=False, soft_wrap=True)
     sets = find(folders, synthetic, seed)
     world = join()
@@ -64,7 +80,15 @@ def train(
             console.print(f"{spec}; {world.size} x {world.device}; run folder {folder}")
             for name, people, repeat in sets.parts:
                 console.print(f"  {name}: {people} people" + (f", {repeat} times an epoch" if repeat > 1 else ""))
-        best = run(folder, spec, recipe, sets, world, default_workers(world.device.type) if workers is None else workers, console)
+        best = run(
+            folder,
+            spec,
+            recipe,
+            sets,
+            world,
+            default_workers(world.device.type) if workers is None else workers,
+            console,
+        )
         if world.leads:
             console.print(f"Best averaged weights: {best}")
     finally:

@@ -6,7 +6,6 @@ into the first convolution, batch norms into theirs. The `ModelSpec` travels in 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -32,8 +31,15 @@ def export_onnx(model: StackedHourglass, path: Path, batch: int | None = None) -
     crops = torch.zeros((batch or 2, spec.input, spec.input, 3), dtype=torch.uint8)
     shapes = None if batch else {"crops": {0: torch.export.Dim("batch", min=1, max=1024)}}
     program = torch.onnx.export(
-        _camera_ready(model), (crops,), dynamo=True, opset_version=OPSET, verbose=False,
-        input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=shapes, optimize=True,
+        _camera_ready(model),
+        (crops,),
+        dynamo=True,
+        opset_version=OPSET,
+        verbose=False,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=shapes,
+        optimize=True,
     )
     proto = program.model_proto
     proto.producer_name, proto.doc_string = "hgrt", f"stacked hourglass, {spec}"
@@ -48,7 +54,7 @@ def export_onnx(model: StackedHourglass, path: Path, batch: int | None = None) -
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(proto.SerializeToString())
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         raise HgrtError(f"{path} cannot be written.", str(error)) from error
 
@@ -64,11 +70,12 @@ def _camera_ready(model: StackedHourglass) -> object:
         def __init__(self) -> None:
             super().__init__()
             self.net = folded(model)
-            first = cast(nn.Conv2d, self.net.stem[0].conv)
+            first = cast(nn.Conv2d, self.net.stem.get_submodule("0.conv"))
             first.weight.data = first.weight.data.flip(1) / 255  # RGB weights in 0..1 -> BGR weights in 0..255
+            self.dtype = first.weight.dtype
 
         def forward(self, crops: Tensor) -> Tensor:
-            image = crops.permute(0, 3, 1, 2).to(self.net.stem[0].conv.weight.dtype)
+            image = crops.permute(0, 3, 1, 2).to(self.dtype)
             return cast(Tensor, self.net(image)[:, -1].float())
 
     return CameraReady().eval()

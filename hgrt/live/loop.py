@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hgrt.live.clock import Clock, Stopwatch
@@ -118,10 +119,9 @@ class _Ahead(Iterator[Frame]):
 
     def _put(self, item: Frame | BaseException | None) -> None:
         while not self._over:
-            try:
-                return self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.1)
+                return
 
     def __next__(self) -> Frame:
         item = None if self._over else self._queue.get()

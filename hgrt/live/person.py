@@ -1,6 +1,6 @@
 """Where is the person? No second network: the pose network scores squares of the frame, then the pose is followed.
 
-A search looks at the whole frame and at squares along it, takes the one whose joints are surest, and looks again closer.
+A search looks at the whole frame and at squares along it, takes the one with the surest joints, and looks again closer.
 Once somebody is found the next frame's box is drawn around the last joints, until they are no longer sure.
 """
 
@@ -24,7 +24,7 @@ PER_FRAME = 3  # squares looked at in each frame while nobody is there
 
 
 def candidates(width: int, height: int) -> list[Box]:
-    """Squares to look at in a frame: all of it, then overlapping ones along it as high as the frame, then half as high."""
+    """Squares to look at: the whole frame, then overlapping ones along it as high as the frame, then half as high."""
     boxes = [Box.whole(width, height)]
     for side in (min(width, height), min(width, height) / 2):
         columns, rows = (max(1, int(np.ceil((extent / side - 1) / 0.6)) + 1) for extent in (width, height))

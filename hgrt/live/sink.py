@@ -56,7 +56,9 @@ class Sink(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -201,7 +203,10 @@ def person(pose: Pose) -> dict[str, object]:
     """A pose as plain values."""
     half = pose.box.side / 2
     box = [pose.box.cx - half + 0.5, pose.box.cy - half + 0.5, pose.box.side, pose.box.side]
-    keypoints = [[round(float(x), 2), round(float(y), 2), round(float(s), 4)] for (x, y), s in zip(pose.xy, pose.score, strict=True)]
+    keypoints = [
+        [round(float(x), 2), round(float(y), 2), round(float(s), 4)]
+        for (x, y), s in zip(pose.xy, pose.score, strict=True)
+    ]
     return {"box": [round(value, 2) for value in box], "keypoints": keypoints}
 
 
@@ -262,7 +267,7 @@ class _quiet_stderr:  # noqa: N801  # used like a function
 
 
 def can_show() -> bool:
-    """Whether a window can be opened here. Tried in another process: without a screen OpenCV's toolkit aborts its own."""
+    """Whether a window can be opened here. Tried in another process: without a screen OpenCV aborts its own."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return False
     code = "import cv2; cv2.namedWindow('hgrt'); cv2.destroyAllWindows()"

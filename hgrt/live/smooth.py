@@ -1,7 +1,7 @@
 """The One-Euro filter: still joints stand still, fast joints do not lag.
 
-Casiez, Roussel, Vogel, "1 EUR Filter" (CHI 2012). Positions are filtered in units of the person's size, so that the same
-settings fit a face before a webcam and a figure across the street.
+Casiez, Roussel, Vogel, "1 EUR Filter" (CHI 2012). Positions are filtered in units of the person's size, so that the
+same settings fit a face before a webcam and a figure across the street.
 """
 
 from __future__ import annotations

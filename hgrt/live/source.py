@@ -1,7 +1,7 @@
 """One string becomes frames: a camera number, a stream address, a video file, a picture, or a folder of pictures.
 
-Files give every frame, in order; cameras and streams give the newest one (see `grab`). A source says what it is and what
-went wrong in the user's words; it knows nothing of poses.
+Files give every frame, in order; cameras and streams give the newest one (see `grab`). A source says what it is and
+what went wrong in the user's words; it knows nothing of poses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -38,8 +38,10 @@ class Frame:
 
 
 class Source(ABC):
-    """Frames to iterate over, once. `fps` is nominal; `frames` is the count where it is known; `notes` collects what the
-    user should know afterwards."""
+    """Frames to iterate over, once.
+
+    `fps` is nominal; `frames` is the count where it is known; `notes` collects what the user should know afterwards.
+    """
 
     name: str
     live = False
@@ -60,7 +62,9 @@ class Source(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -95,8 +99,8 @@ class Video(Source):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self._capture = cv2.VideoCapture(str(path))
-        ok, self._first = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not ok:
+        self._first: Any = self._capture.read()[1] if self._capture.isOpened() else None
+        if self._first is None:
             self.close()
             raise HgrtError(
                 f"{path} cannot be read as a video.",
@@ -139,7 +143,7 @@ def read_picture(path: Path) -> Image:
 
 
 def open_source(text: str) -> Source:
-    """The source that `text` names: a camera number such as "0", an address, a video, a picture or a folder of pictures.
+    """The source that `text` names: a camera number such as "0", an address, a video, a picture or a folder of them.
 
     HgrtError where there is no such thing.
     """
@@ -159,7 +163,7 @@ def open_source(text: str) -> Source:
         raise HgrtError(
             f"There is no file {text}.",
             f"Looked for {path.absolute()}.",
-            "A source is a camera number (0), a video, a picture, a folder of pictures, or an rtsp:// or http:// address.",
+            "A source is a camera number (0), a video, a picture, a folder of pictures, or an rtsp:// address.",
         )
     if path.suffix.lower() in PICTURES:
         read_picture(path)  # a bad picture is refused before anything is opened for writing
@@ -181,5 +185,7 @@ def _camera(number: int) -> Source:
             "Plug one in, or give a video file: hgrt demo --source FILE",
         )
     if sys.platform.startswith("linux") and not os.access(device, os.R_OK | os.W_OK):
-        raise HgrtError(f"Camera {number} may not be opened.", f"No permission for {device}.", "Join the group 'video'.")
+        raise HgrtError(
+            f"Camera {number} may not be opened.", f"No permission for {device}.", "Join the group 'video'."
+        )
     return Live(number, f"camera {number}")

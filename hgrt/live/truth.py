@@ -17,7 +17,7 @@ from hgrt.pose.skeleton import MPII
 
 
 class TruthSink(Sink):
-    """Compares each pose with the joints that `path` knows for that frame. A person who is not found counts as missed."""
+    """Compares each pose with the joints that `path` knows for that frame; a person who is not found is missed."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -39,4 +39,6 @@ class TruthSink(Sink):
         if not self._rows:
             return None
         truth = self._joints[self._rows]
-        return pckh(np.stack(self._predicted), truth, self._normalize[self._rows], np.ones(truth.shape[:2]), "standard", bound)
+        return pckh(
+            np.stack(self._predicted), truth, self._normalize[self._rows], np.ones(truth.shape[:2]), "standard", bound
+        )

@@ -87,7 +87,10 @@ def translate(content: Mapping[str, Any], path: str | Path, ramp: Ramp) -> tuple
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise foreign
     plain = {_without_prefix(str(key)): value for key, value in weights.items()}
-    stem, outs = plain.get("pre.4.conv3.conv.weight"), [key for key in plain if re.fullmatch(r"outs\.\d\.conv\.weight", key)]
+    stem, outs = (
+        plain.get("pre.4.conv3.conv.weight"),
+        [key for key in plain if re.fullmatch(r"outs\.\d\.conv\.weight", key)],
+    )
     if stem is None or not outs or stem.ndim != 4:
         raise foreign
     joints = plain[outs[0]].shape[0]

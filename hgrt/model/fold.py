@@ -1,7 +1,8 @@
-"""A network with its batch norms folded into the convolutions in front of them: the same function, fewer passes.
+"""A network with everything folded that is linear in eval mode: the same function, fewer passes over memory.
 
-Only for inference: the folded copy must not be trained. Pre-activation residuals keep their first batch norm, which has
-no convolution in front of it.
+Batch norms go into the convolutions in front of them, and the decoder of the modulation, which is affine up to its only
+ReLU, becomes one matrix. Only for inference: the folded copy must not be trained. Pre-activation residuals keep their
+first batch norm, which has no convolution in front of it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,22 @@ from __future__ import annotations
 import copy
 from typing import cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hgrt.model.hourglass import Conv, CoordConvTranspose, PostactResidual, PreactResidual, StackedHourglass
+from hgrt.model.hourglass import (
+    BOTTOM,
+    Conv,
+    CoordConvTranspose,
+    Modulation,
+    PostactResidual,
+    PreactResidual,
+    Stack,
+    StackedHourglass,
+    to_4x4,
+)
 
 
 def folded(model: StackedHourglass) -> StackedHourglass:
@@ -22,8 +35,7 @@ def folded(model: StackedHourglass) -> StackedHourglass:
         if isinstance(module, Conv):
             _fold(module, "conv", "bn")
         elif isinstance(module, CoordConvTranspose):
-            module.conv = fuse_conv_bn_eval(module.conv, cast(nn.BatchNorm2d, module.bn), transpose=True)
-            module.bn = nn.Identity()
+            _fold(module, "conv", "bn", transpose=True)
         elif isinstance(module, PostactResidual):
             _fold(module.body, "2", "3")
             if isinstance(module.shortcut, nn.Sequential):
@@ -31,10 +43,45 @@ def folded(model: StackedHourglass) -> StackedHourglass:
         elif isinstance(module, PreactResidual):
             _fold(module, "conv1", "bn2")
             _fold(module, "conv2", "bn3")
+    for stack in model.stacks:
+        if isinstance(stack, Stack) and isinstance(stack.modulation, Modulation):
+            stack.modulation = FoldedModulation(stack.modulation)
     return model
 
 
-def _fold(parent: nn.Module, conv: str, norm: str) -> None:
-    fused = fuse_conv_bn_eval(cast(nn.Conv2d, parent.get_submodule(conv)), cast(nn.BatchNorm2d, parent.get_submodule(norm)))
-    setattr(parent, conv, fused)
+class FoldedModulation(nn.Module):
+    """`Modulation` in eval mode with the steps from the bottleneck to the ReLU as one matrix, coordinates as a constant."""
+
+    offset: Tensor
+
+    @torch.no_grad()
+    def __init__(self, original: Modulation) -> None:
+        super().__init__()
+        exact = copy.deepcopy(original).double()
+        latent = exact.encode.out_features
+        # An affine map is known by what it does to zero and to the unit vectors.
+        probes = torch.cat([torch.zeros(1, latent), torch.eye(latent)]).double()
+        reached = exact.up[1](exact.up[0](exact.decode(probes).reshape(latent + 1, -1, BOTTOM, BOTTOM)))
+        self.shape = tuple(reached.shape[1:])
+        flat = reached.flatten(1)
+        self.encode = original.encode
+        self.expand = nn.Linear(latent, flat.shape[1])
+        self.expand.weight.copy_((flat[1:] - flat[0]).T)
+        self.expand.bias.copy_(flat[0])
+        last = cast(CoordConvTranspose, original.up[2])
+        seen = last.coordinates.shape[1]
+        self.up = nn.ConvTranspose2d(self.shape[0], last.conv.out_channels, last.conv.kernel_size, bias=False)
+        self.up.weight.copy_(last.conv.weight[seen:])
+        self.register_buffer(
+            "offset", F.conv_transpose2d(last.coordinates, last.conv.weight[:seen], last.conv.bias), persistent=False
+        )
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        x = F.relu(self.expand(self.encode(to_4x4(bottom).flatten(1))))
+        return cast(Tensor, self.up(x.unflatten(1, self.shape)) + self.offset)
+
+
+def _fold(parent: nn.Module, conv: str, norm: str, transpose: bool = False) -> None:
+    pair = cast(nn.Conv2d, parent.get_submodule(conv)), cast(nn.BatchNorm2d, parent.get_submodule(norm))
+    setattr(parent, conv, fuse_conv_bn_eval(*pair, transpose))
     setattr(parent, norm, nn.Identity())

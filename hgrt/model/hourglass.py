@@ -117,6 +117,13 @@ class CoordConvTranspose(nn.Module):
         return cast(Tensor, self.bn(self.conv(torch.cat([coordinates, x], dim=1))))
 
 
+def to_4x4(bottom: Tensor) -> Tensor:
+    """The bottom of an hourglass as the modulation takes it; only inputs other than the published 256 need resampling."""
+    if bottom.shape[-2:] == (BOTTOM, BOTTOM):
+        return bottom
+    return F.interpolate(bottom, size=(BOTTOM, BOTTOM), mode="bilinear")
+
+
 class Modulation(nn.Module):
     """The bottom of an hourglass, squeezed through `latent` numbers and decoded to one 16x16 map per joint."""
 
@@ -133,10 +140,8 @@ class Modulation(nn.Module):
         )
 
     def forward(self, bottom: Tensor) -> Tensor:
-        if bottom.shape[-2:] != (BOTTOM, BOTTOM):  # smaller inputs, used early in a training
-            bottom = F.adaptive_avg_pool2d(bottom, BOTTOM)
-        latent = self.encode(bottom.flatten(1))
-        x = self.decode(latent).reshape(bottom.shape)
+        latent = self.encode(to_4x4(bottom).flatten(1))
+        x = self.decode(latent).unflatten(1, (-1, BOTTOM, BOTTOM))
         x = self.up[1](self.up[0](x))
         return cast(Tensor, self.up[2](F.relu(x)))  # the decoder's only non-linearity
 

@@ -101,7 +101,7 @@ class ModelSpec:
 
 
 PRESETS: dict[str, ModelSpec] = {
-    "lite": ModelSpec(stacks=1, channels=96, growth=32, gate="bounded", block="postact", stem="light"),
+    "lite": ModelSpec(stacks=1, channels=96, growth=32, gate="bounded", block="postact", stem="light", input=192),
     "reference": ModelSpec(),
 }
 """Networks by name: `lite` is the bundled one, made for a CPU; `reference` is the published shape."""

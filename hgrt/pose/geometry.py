@@ -1,8 +1,8 @@
 """Where things are: boxes in the image, the crop the network sees, and the one affine between them.
 
 The only file that knows where pixel centres lie. Coordinates are (x, y), x right, y down, and the *centre* of the
-top-left pixel is (0, 0); so an image W pixels wide spans -0.5 .. W - 0.5. Names carry their frame: `_img`, `_crop`, `_hm`.
-An affine is a 2x3 float64 matrix applied to column vectors (x, y, 1).
+top-left pixel is (0, 0); so an image W pixels wide spans -0.5 .. W - 0.5. Names carry their frame: `_img`, `_crop`,
+`_hm`. An affine is a 2x3 float64 matrix applied to column vectors (x, y, 1).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Crop:
 def apply(affine: NDArray[Any], points: NDArray[Any]) -> Array:
     """Move (..., 2) points by a 2x3 affine, in float64 and without rounding."""
     points = np.asarray(points, dtype=np.float64)
-    return points @ affine[:, :2].T + affine[:, 2]
+    return np.asarray(points @ affine[:, :2].T + affine[:, 2])
 
 
 def compose(outer: Array, inner: Array) -> Array:
@@ -113,23 +113,25 @@ def similarity(box: Box, size: int, degrees: float = 0.0, mirror: bool = False) 
 def warp(image: Image, affine: Array, size: int) -> Image:
     """Resample an image into a `size` x `size` crop through `affine` (image -> crop), bilinear, black outside.
 
-    Bilinear sampling alone skips pixels when it shrinks, so a strong reduction goes by an area-averaged copy first.
+    Bilinear sampling alone skips pixels when it shrinks, so a strong reduction first halves the part that the crop
+    covers, as often as needed, by the mean of 2x2 pixels.
     """
     shrink = 1.0 / np.sqrt(abs(np.linalg.det(affine[:, :2])))
-    if shrink >= 2.0:
-        step = int(shrink)
+    halvings = max(0, int(np.log2(shrink))) if shrink >= 2.0 else 0
+    if halvings:
+        step = 1 << halvings
         height, width = image.shape[:2]
-        # Only the part that the crop covers is averaged: a small box in a large frame stays cheap.
         corners = apply(invert(affine), np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5)
         x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - step, 0, [width, height])
         x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + step, 0, [width, height])
-        x1, y1 = x0 + (x1 - x0) // step * step, y0 + (y1 - y0) // step * step
-        if x1 > x0 and y1 > y0:
-            part = image[y0:y1, x0:x1]
-            image = _as_image(cv2.resize(part, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA))
-            # Centre of small pixel i lies at step * i + (step - 1) / 2 of the part.
-            offset = (step - 1) / 2
-            affine = compose(affine, np.array([[step, 0.0, x0 + offset], [0.0, step, y0 + offset]]))
+        columns, rows = (x1 - x0) // step * step, (y1 - y0) // step * step
+        if columns and rows:
+            image = image[y0 : y0 + rows, x0 : x0 + columns]
+            for _ in range(halvings):
+                image = _as_image(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+            # Small pixel i is the mean of `step` pixels: its centre lies at step * i + (step - 1) / 2 of the part.
+            middle = (step - 1) / 2
+            affine = compose(affine, np.array([[step, 0.0, x0 + middle], [0.0, step, y0 + middle]]))
     return _as_image(cv2.warpAffine(image, affine, (size, size), flags=cv2.INTER_LINEAR))
 
 

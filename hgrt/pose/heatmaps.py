@@ -23,8 +23,11 @@ _TAPS = np.array([0.25, 0.5, 0.25])  # binomial smoothing of the patch before it
 
 @dataclass(frozen=True, slots=True)
 class Keypoints:
-    """Decoded joints: `xy_hm` (N, J, 2) float64 in cells, `score` (N, J) peak value clipped to 0..1, `spread` (N, J) the
-    standard deviation in cells of the Gaussian that has the peak's curvature (inf where there is no peak)."""
+    """Decoded joints.
+
+    `xy_hm` (N, J, 2) float64 in cells; `score` (N, J) peak value clipped to 0..1; `spread` (N, J) standard deviation in
+    cells of the Gaussian that has the peak's curvature, inf where there is no peak.
+    """
 
     xy_hm: Array
     score: Array
@@ -98,4 +101,4 @@ def _log_patches(heatmaps: NDArray[Any], column: NDArray[np.intp], row: NDArray[
     smooth = _TAPS[0] * smooth[..., :-2] + _TAPS[1] * smooth[..., 1:-1] + _TAPS[2] * smooth[..., 2:]
     # A floor relative to the peak keeps noise around zero from dominating the curvature.
     floor = np.maximum(smooth.max(axis=(-2, -1), keepdims=True) * 1e-2, 1e-9)
-    return np.log(np.maximum(smooth, floor))
+    return np.asarray(np.log(np.maximum(smooth, floor)))

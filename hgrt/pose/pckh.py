@@ -1,4 +1,5 @@
-"""PCKh: the share of joints found within a fraction of the head size. Several protocols go by that name; here each has one.
+"""PCKh: the share of joints found within a fraction of the head size. Several protocols share that name; each has one
+here.
 
     reference   the published hourglass code: all 16 joints that have x != 0, pooled, error strictly below the bound
     standard    the MPII evaluation as HRNet and mmpose report it: 14 joints (no pelvis, no thorax), pooled by count,
@@ -94,7 +95,7 @@ def errors(predicted: NDArray[Any], truth: NDArray[Any], normalize: NDArray[Any]
 
 def annotated(truth: NDArray[Any]) -> Mask:
     """Joints (N, J) that the published h5 files annotate: those with x != 0."""
-    return np.asarray(truth)[..., 0] != 0
+    return np.asarray(np.asarray(truth)[..., 0] != 0)
 
 
 def pckh(
@@ -106,9 +107,9 @@ def pckh(
     bound: float = 0.5,
     skeleton: Skeleton = MPII,
 ) -> Result:
-    """PCKh of predictions (N, J, 2) against `truth` (N, J, 2), image pixels, over the joints where `counted` (N, J) is set.
+    """PCKh of predictions (N, J, 2) against `truth` (N, J, 2), image pixels, over the joints in `counted` (N, J).
 
-    A person without a head size is counted and never correct. ValueError for shapes that do not fit and unknown protocols.
+    A person without a head size is counted and never correct. ValueError for an unknown protocol or a wrong shape.
     """
     rule = PROTOCOLS.get(protocol)
     if rule is None:
@@ -147,7 +148,7 @@ def bootstrap(
 ) -> tuple[float, float]:
     """Interval of the pooled rate when people are drawn again with replacement (percentile bootstrap).
 
-    `correct` and `count` are joints per person, (N,); people, not joints, are the unit, since a person's joints err together.
+    `correct` and `count` are joints per person, (N,). People are drawn, not joints: a person's joints err together.
     """
     draws = rng.integers(0, len(count), size=(rounds, len(count)))
     totals = np.asarray(count, np.float64)[draws].sum(axis=1)

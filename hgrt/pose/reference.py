@@ -37,9 +37,9 @@ def transform(center: NDArray[Any], scale: float, size: int, degrees: float = 0.
     return matrix
 
 
-def move(matrix: Array, points: NDArray[Any]) -> Array:
+def move(matrix: NDArray[Any], points: NDArray[Any]) -> Array:
     """(..., 2) points through a 3x3 matrix, not rounded."""
-    return np.asarray(points, np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
+    return np.asarray(np.asarray(points, np.float64) @ matrix[:2, :2].T + matrix[:2, 2])
 
 
 def truncate(points: Array) -> NDArray[np.int64]:
@@ -47,7 +47,9 @@ def truncate(points: Array) -> NDArray[np.int64]:
     return np.trunc(points).astype(np.int64)
 
 
-def crop(image: NDArray[Any], center: NDArray[Any], scale: float, size: int = 256, legacy: bool = False) -> NDArray[Any]:
+def crop(
+    image: NDArray[Any], center: NDArray[Any], scale: float, size: int = 256, legacy: bool = False
+) -> NDArray[Any]:
     """The published crop of an (H, W, 3) image, colour order kept.
 
     float32 by bilinear sampling without anti-aliasing (the code since 2020), or with `legacy` the uint8 crop of 2019,
@@ -66,11 +68,11 @@ def crop(image: NDArray[Any], center: NDArray[Any], scale: float, size: int = 25
     stretched = np.floor((window - low) * (255.0 / max(high - low, 1e-9)) + 0.5)
     rows, columns = _triangle(window.shape[0], size), _triangle(window.shape[1], size)
     half = np.rint(np.einsum("ow,hwc->hoc", columns, stretched))  # each of the two passes rounds to 8 bits
-    return np.rint(np.einsum("oh,hwc->owc", rows, half)).clip(0, 255).astype(np.uint8)
+    return np.asarray(np.rint(np.einsum("oh,hwc->owc", rows, half)).clip(0, 255), dtype=np.uint8)
 
 
 def _triangle(old: int, new: int) -> Array:
-    """Weights (new, old) of an anti-aliased linear resize: a triangle as wide as the reduction, as Pillow's BILINEAR."""
+    """Weights (new, old) of an anti-aliased linear resize: a triangle as wide as the reduction, like Pillow's."""
     ratio = old / new
     width = max(ratio, 1.0)
     centre = (np.arange(new)[:, None] + 0.5) * ratio

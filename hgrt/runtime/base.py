@@ -88,7 +88,9 @@ class Backend(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -133,13 +135,15 @@ BACKENDS: dict[str, Callable[[Request], Backend]] = {
 def open_backend(
     runtime: str = "auto", weights: str | Path | None = None, precision: Precision = "fp32", threads: int = 0
 ) -> Backend:
-    """Open `weights` (None: the bundled ones) on a runtime; "auto" goes by the file: ONNX Runtime for .onnx, torch else.
+    """Open `weights` (None: the bundled ones) on a runtime; "auto" goes by the file: onnxruntime for .onnx, else torch.
 
     HgrtError where the runtime is unknown or not installed, the file does not fit it, or it runs another precision than
     the one asked for.
     """
     if runtime != "auto" and runtime not in BACKENDS:
-        raise HgrtError(f"There is no runtime '{runtime}'.", f"Known: auto, {', '.join(BACKENDS)}.", "Use --runtime NAME.")
+        raise HgrtError(
+            f"There is no runtime '{runtime}'.", f"Known: auto, {', '.join(BACKENDS)}.", "Use --runtime NAME."
+        )
     path = bundled_weights(".pt" if runtime == "torch" else ".onnx") if weights is None else Path(weights)
     if not path.is_file():
         why = "That is a folder." if path.is_dir() else "No such file."
@@ -148,7 +152,9 @@ def open_backend(
     backend = BACKENDS[name](Request(path, precision, threads or physical_cores()))
     if backend.info.running != precision:
         backend.close()
-        raise HgrtError(f"{name} runs {backend.info.running} where {precision} was asked for.", f"Device: {backend.info.device}.")
+        raise HgrtError(
+            f"{name} runs {backend.info.running} where {precision} was asked for.", f"Device: {backend.info.device}."
+        )
     return backend
 
 

@@ -22,6 +22,7 @@ class OnnxBackend(Backend):
         options.intra_op_num_threads = request.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(str(request.weights), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a dozen unrelated exception types for a bad file

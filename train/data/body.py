@@ -19,17 +19,49 @@ MOTIONS = ("walk", "wave", "jacks", "squat", "sign")
 _SIDES = (("r_", -1.0), ("l_", 1.0))
 SHOULDER, ELBOW, WRIST, HIP, KNEE, ANKLE = (12, 13), (11, 14), (10, 15), (2, 3), (1, 4), (0, 5)
 # Degrees a joint may reach, by the angle's name without its side.
-_LIMITS = {"flex": (-45, 170), "abd": (-12, 172), "rot": (-95, 85), "elbow": (2, 148), "hip": (-25, 118),
-           "spread": (-8, 55), "turn": (-40, 20), "knee": (2, 140), "lean": (-15, 75), "side": (-28, 28),
-           "twist": (-35, 35), "pitch": (-35, 35), "roll": (-25, 25)}
+_LIMITS = {
+    "flex": (-45, 170),
+    "abd": (-12, 172),
+    "rot": (-95, 85),
+    "elbow": (2, 148),
+    "hip": (-25, 118),
+    "spread": (-8, 55),
+    "turn": (-40, 20),
+    "knee": (2, 140),
+    "lean": (-15, 75),
+    "side": (-28, 28),
+    "twist": (-35, 35),
+    "pitch": (-35, 35),
+    "roll": (-25, 25),
+}
 # Degrees of a relaxed stand, for all angles that are not zero in it.
-RELAXED: Angles = {"r_abd": 9.0, "l_abd": 9.0, "r_elbow": 14.0, "l_elbow": 14.0, "r_rot": 15.0, "l_rot": 15.0,
-                   "r_spread": 3.0, "l_spread": 3.0, "r_turn": -8.0, "l_turn": -8.0, "r_knee": 4.0, "l_knee": 4.0}
+RELAXED: Angles = {
+    "r_abd": 9.0,
+    "l_abd": 9.0,
+    "r_elbow": 14.0,
+    "l_elbow": 14.0,
+    "r_rot": 15.0,
+    "l_rot": 15.0,
+    "r_spread": 3.0,
+    "l_spread": 3.0,
+    "r_turn": -8.0,
+    "l_turn": -8.0,
+    "r_knee": 4.0,
+    "l_knee": 4.0,
+}
 # Typical poses in degrees; angles left out are those of a relaxed stand.
 _POSES: dict[str, Angles] = {
     "stand": {},
-    "hips": {"r_abd": 42, "r_rot": 60, "r_elbow": 95, "r_flex": -15, "l_abd": 42, "l_rot": 60, "l_elbow": 95,
-             "l_flex": -15},
+    "hips": {
+        "r_abd": 42,
+        "r_rot": 60,
+        "r_elbow": 95,
+        "r_flex": -15,
+        "l_abd": 42,
+        "l_rot": 60,
+        "l_elbow": 95,
+        "l_flex": -15,
+    },
     "wave": {"r_abd": 75, "r_rot": -85, "r_elbow": 85},
     "up": {"r_abd": 155, "l_abd": 155, "r_elbow": 20, "l_elbow": 20},
     "cactus": {"r_abd": 85, "r_rot": -85, "r_elbow": 90, "l_abd": 85, "l_rot": -85, "l_elbow": 90},
@@ -38,18 +70,65 @@ _POSES: dict[str, Angles] = {
     "face": {"r_flex": 50, "r_elbow": 135, "r_rot": 25, "r_abd": 15, "l_flex": 15, "l_elbow": 70, "l_rot": 40},
     "sign": {"r_flex": 28, "r_elbow": 105, "r_rot": 25, "l_flex": 28, "l_elbow": 105, "l_rot": 25},
     "crossed": {"r_flex": 32, "r_elbow": 100, "r_rot": 68, "l_flex": 28, "l_elbow": 100, "l_rot": 68},
-    "sit": {"r_hip": 86, "l_hip": 86, "r_knee": 86, "l_knee": 86, "r_spread": 10, "l_spread": 10, "r_flex": 22,
-            "l_flex": 22, "r_elbow": 55, "l_elbow": 55},
-    "crouch": {"r_hip": 100, "l_hip": 100, "r_knee": 122, "l_knee": 122, "r_spread": 16, "l_spread": 16, "lean": 28,
-               "r_flex": 50, "l_flex": 50, "r_elbow": 50, "l_elbow": 50, "pitch": -15},
-    "lunge": {"r_hip": 68, "r_knee": 72, "l_hip": -16, "l_knee": 35, "r_abd": 25, "l_abd": 25, "r_elbow": 45,
-              "l_elbow": 45},
+    "sit": {
+        "r_hip": 86,
+        "l_hip": 86,
+        "r_knee": 86,
+        "l_knee": 86,
+        "r_spread": 10,
+        "l_spread": 10,
+        "r_flex": 22,
+        "l_flex": 22,
+        "r_elbow": 55,
+        "l_elbow": 55,
+    },
+    "crouch": {
+        "r_hip": 100,
+        "l_hip": 100,
+        "r_knee": 122,
+        "l_knee": 122,
+        "r_spread": 16,
+        "l_spread": 16,
+        "lean": 28,
+        "r_flex": 50,
+        "l_flex": 50,
+        "r_elbow": 50,
+        "l_elbow": 50,
+        "pitch": -15,
+    },
+    "lunge": {
+        "r_hip": 68,
+        "r_knee": 72,
+        "l_hip": -16,
+        "l_knee": 35,
+        "r_abd": 25,
+        "l_abd": 25,
+        "r_elbow": 45,
+        "l_elbow": 45,
+    },
     "side_lunge": {"r_spread": 45, "r_hip": 25, "r_knee": 60, "l_spread": 32, "lean": 20, "r_abd": 50, "l_abd": 60},
     "kick": {"r_hip": 65, "r_knee": 15, "lean": -8, "l_abd": 55, "r_abd": 40, "l_hip": -5},
-    "bend": {"lean": 58, "r_hip": 15, "l_hip": 15, "r_flex": 45, "l_flex": 45, "pitch": -20, "r_knee": 15,
-             "l_knee": 15},
-    "throw": {"r_abd": 100, "r_rot": -70, "r_elbow": 80, "l_flex": 60, "l_elbow": 25, "twist": -22, "l_hip": 25,
-              "l_knee": 20, "r_hip": -12},
+    "bend": {
+        "lean": 58,
+        "r_hip": 15,
+        "l_hip": 15,
+        "r_flex": 45,
+        "l_flex": 45,
+        "pitch": -20,
+        "r_knee": 15,
+        "l_knee": 15,
+    },
+    "throw": {
+        "r_abd": 100,
+        "r_rot": -70,
+        "r_elbow": 80,
+        "l_flex": 60,
+        "l_elbow": 25,
+        "twist": -22,
+        "l_hip": 25,
+        "l_knee": 20,
+        "r_hip": -12,
+    },
 }
 
 
@@ -123,16 +202,36 @@ def motion_angles(motion: str, t: float) -> Angles:
     if motion == "sign":
         a = {"pitch": 4 * math.sin(0.4 * w), "roll": 4 * math.sin(0.3 * w)}
         for p, phase in (("r_", 0.0), ("l_", 1.9)):
-            a |= {p + "flex": 30 + 18 * math.sin(0.55 * w + phase),
-                  p + "elbow": 108 + 22 * math.sin(0.8 * w + 2 * phase),
-                  p + "rot": 20 + 28 * math.sin(0.45 * w + phase), p + "abd": 14 + 8 * math.sin(0.35 * w + phase)}
+            a |= {
+                p + "flex": 30 + 18 * math.sin(0.55 * w + phase),
+                p + "elbow": 108 + 22 * math.sin(0.8 * w + 2 * phase),
+                p + "rot": 20 + 28 * math.sin(0.45 * w + phase),
+                p + "abd": 14 + 8 * math.sin(0.35 * w + phase),
+            }
         return a
     d = (1 - math.cos(w * (0.75 if motion == "jacks" else 0.5))) / 2
     if motion == "jacks":
-        return {p + k: v for p in ("r_", "l_") for k, v in
-                {"abd": 8 + 150 * d, "spread": 2 + 26 * d, "elbow": 12 + 10 * d, "knee": 6 + 12 * d * (1 - d)}.items()}
-    return {"lean": 34 * d, "pitch": -18 * d} | {p + k: v for p in ("r_", "l_") for k, v in
-            {"hip": 96 * d, "knee": 3 + 108 * d, "spread": 6 + 10 * d, "flex": 78 * d, "elbow": 12 + 8 * d}.items()}
+        return {
+            p + k: v
+            for p in ("r_", "l_")
+            for k, v in {
+                "abd": 8 + 150 * d,
+                "spread": 2 + 26 * d,
+                "elbow": 12 + 10 * d,
+                "knee": 6 + 12 * d * (1 - d),
+            }.items()
+        }
+    return {"lean": 34 * d, "pitch": -18 * d} | {
+        p + k: v
+        for p in ("r_", "l_")
+        for k, v in {
+            "hip": 96 * d,
+            "knee": 3 + 108 * d,
+            "spread": 6 + 10 * d,
+            "flex": 78 * d,
+            "elbow": 12 + 8 * d,
+        }.items()
+    }
 
 
 def pose_at(motion: str, t: float, body: Body | None = None) -> F64:

@@ -32,8 +32,24 @@ from hgrt.train.data.synthetic import (
 
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
-JOINT_NAMES = ("r_ankle", "r_knee", "r_hip", "l_hip", "l_knee", "l_ankle", "pelvis", "thorax", "upper_neck", "head_top",
-               "r_wrist", "r_elbow", "r_shoulder", "l_shoulder", "l_elbow", "l_wrist")
+JOINT_NAMES = (
+    "r_ankle",
+    "r_knee",
+    "r_hip",
+    "l_hip",
+    "l_knee",
+    "l_ankle",
+    "pelvis",
+    "thorax",
+    "upper_neck",
+    "head_top",
+    "r_wrist",
+    "r_elbow",
+    "r_shoulder",
+    "l_shoulder",
+    "l_elbow",
+    "l_wrist",
+)
 # (share of the clip, motion, its speed, yaw in degrees, x at the end as a share of the width)
 _SCRIPT = (
     (0.10, "walk", 1.0, 10.0, 0.36),
@@ -72,9 +88,7 @@ def clip_pose(t: float, length: float, body: Body) -> tuple[F64, float]:
     return joints_from_angles(angles, body) @ rotation(0, 5.0).T, x  # the camera looks down a little
 
 
-def clip_layout(
-    seed: int, frames: int, width: int, height: int, fps: float = 25.0
-) -> Iterator[tuple[F64, float, F64]]:
+def clip_layout(seed: int, frames: int, width: int, height: int, fps: float = 25.0) -> Iterator[tuple[F64, float, F64]]:
     """Without drawing: per frame (16,3) joints in metres, px per metre and the (2,) px position of the pelvis."""
     body = random_figure(np.random.default_rng(seed)).body
     length = frames / fps
@@ -114,8 +128,16 @@ def write_clip(path: Path, frames: int, width: int, height: int, fps: float, see
         seen.append([int(v) for v in visible])
         heads.append(round(0.75 * float(np.linalg.norm(points[9] - points[8])), 2))
     writer.release()
-    record = {"fps": fps, "width": width, "height": height, "joint_names": list(JOINT_NAMES), "seed": seed,
-              "joints": joints, "visible": seen, "head_size": heads}
+    record = {
+        "fps": fps,
+        "width": width,
+        "height": height,
+        "joint_names": list(JOINT_NAMES),
+        "seed": seed,
+        "joints": joints,
+        "visible": seen,
+        "head_size": heads,
+    }
     path.with_suffix(".json").write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
 
 

@@ -113,8 +113,22 @@ def _face(rng: np.random.Generator, skin: F32, hair: F32, style: int) -> F32:
         cv2.line(out, (mid + gap + 12, eye_y - 3), (191, eye_y - 3), (25, 25, 25), 2)
     if style:
         top = float(rng.uniform(24, 44))
-        line = [(0, 122), (46, 118), (52, 74), (60, 70), (64, top + 12), (80, top), (112, top + rng.uniform(-4, 8)),
-                (128, top + 12), (132, 70), (140, 74), (146, 118), (191, 122), (191, 0), (0, 0)]
+        line = [
+            (0, 122),
+            (46, 118),
+            (52, 74),
+            (60, 70),
+            (64, top + 12),
+            (80, top),
+            (112, top + rng.uniform(-4, 8)),
+            (128, top + 12),
+            (132, 70),
+            (140, 74),
+            (146, 118),
+            (191, 122),
+            (191, 0),
+            (0, 0),
+        ]
         cv2.fillPoly(out, [np.array(line).astype(np.int32)], hair.tolist())
     out = cv2.GaussianBlur(out, (0, 0), 0.8) * (1 + 0.04 * noise(rng, 128, 192)[..., None])
     return np.clip(out[19:], 0, 255).astype(np.float32)  # the rows above lie on the rounded end of the skull
@@ -176,9 +190,25 @@ def random_figure(rng: np.random.Generator) -> Figure:
     light = np.array([rng.normal(0, 0.6), -abs(rng.normal(0.7, 0.3)), rng.uniform(0.35, 1.0)])
     strands = np.clip(1 + 0.16 * rng.standard_normal((1, 32, 1)) + 0.05 * rng.standard_normal((16, 32, 1)), 0.5, 1.7)
     return Figure(
-        body=body, girth=girth, chest=chest, torso=torso, arm=arm, leg=leg, face=_face(rng, skin, hair, style),
-        skin=skin, shoe=colour_of(rng), hair=(strands * hair).astype(np.float32), hair_style=style,
-        sleeve=sleeve, trouser=trouser, loose=float(rng.uniform(0.003, 0.02)), skirt=skirt,
-        gaze=float(np.clip(rng.normal(0, 18), -50, 50)), curl=float(rng.uniform(0, 1)),
-        light=light / np.linalg.norm(light), ambient=float(rng.uniform(0.35, 0.7)),
-        tint=1 + rng.normal(0, 0.05, 3) + rng.uniform(-0.12, 0.15), shadow=float(rng.uniform(0, 0.5)))
+        body=body,
+        girth=girth,
+        chest=chest,
+        torso=torso,
+        arm=arm,
+        leg=leg,
+        face=_face(rng, skin, hair, style),
+        skin=skin,
+        shoe=colour_of(rng),
+        hair=(strands * hair).astype(np.float32),
+        hair_style=style,
+        sleeve=sleeve,
+        trouser=trouser,
+        loose=float(rng.uniform(0.003, 0.02)),
+        skirt=skirt,
+        gaze=float(np.clip(rng.normal(0, 18), -50, 50)),
+        curl=float(rng.uniform(0, 1)),
+        light=light / np.linalg.norm(light),
+        ambient=float(rng.uniform(0.35, 0.7)),
+        tint=1 + rng.normal(0, 0.05, 3) + rng.uniform(-0.12, 0.15),
+        shadow=float(rng.uniform(0, 0.5)),
+    )

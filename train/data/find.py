@@ -58,6 +58,8 @@ def _packed_in(folder: Path) -> list[Path]:
     ]
     if not places:
         raise HgrtError(
-            f"There are no packed data in {folder}.", "Looked for train.h5 and val.h5 in it and one level below.", WHERE_FROM
+            f"There are no packed data in {folder}.",
+            "Looked for train.h5 and val.h5 in it and one level below.",
+            WHERE_FROM,
         )
     return places

@@ -42,7 +42,9 @@ class GeneratedPeople:
 
     def get(self, index: int) -> Sample:
         if index not in self._drawn:
-            self._drawn[index] = _draw(np.random.default_rng([self._seed, index]), index % EMPTY_EVERY == EMPTY_EVERY - 1)
+            self._drawn[index] = _draw(
+                np.random.default_rng([self._seed, index]), index % EMPTY_EVERY == EMPTY_EVERY - 1
+            )
         it = self._drawn[index]
         known = np.full(JOINTS, not it.empty)
         return Sample(

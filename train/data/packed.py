@@ -22,7 +22,7 @@ FIELDS = ("imgname", "part", "label", "visible", "evaluate", "center", "scale", 
 
 
 class PackedPeople:
-    """The people of one split of a packed data set. HgrtError where the files are missing, broken or of another skeleton."""
+    """The people of one split of a packed set. HgrtError where files are missing, broken or of another skeleton."""
 
     def __init__(self, folder: Path, split: str) -> None:
         self.name = f"{folder.name}/{split}"

@@ -68,8 +68,10 @@ def _arm_parts(figure: Figure, joints: F64, side: int, front: F64) -> list[Part]
     sh, el, wr = (joints[i[side]] for i in (SHOULDER, ELBOW, WRIST))
     along, size = unit(wr - el), figure.body.forearm / 0.25
     deltoid = sh + 0.012 * unit(joints[6] - joints[7])
-    out = [_limb(figure, deltoid, el, front, (0.049, 0.052, 0.048, 0.046, 0.042, 0.038), 0, True),
-           _limb(figure, el, wr, front, (0.039, 0.044, 0.042, 0.036, 0.029, 0.026), 1, True)]
+    out = [
+        _limb(figure, deltoid, el, front, (0.049, 0.052, 0.048, 0.046, 0.042, 0.038), 0, True),
+        _limb(figure, el, wr, front, (0.039, 0.044, 0.042, 0.036, 0.029, 0.026), 1, True),
+    ]
     flat = unit(_cross(along, _cross(front, along)))  # the palm's normal
     across = _cross(along, flat) * size
     palm = wr + along * 0.092 * size
@@ -93,11 +95,12 @@ def _leg_parts(figure: Figure, joints: F64, side: int, front: F64) -> list[Part]
     down = unit(an - kn)
     toe = unit(front - down * float(front @ down) + 0.02 * down + 1e-6)
     heel, tip = an + down * 0.045 - toe * 0.035, an + down * 0.062 + toe * 0.17
-    return [_limb(figure, hip, kn, front, (0.088, 0.086, 0.079, 0.07, 0.06, 0.055), 0, False),
-            _limb(figure, kn, an, front, (0.054, 0.056, 0.057, 0.05, 0.04, 0.036), 1, False),
-            Part(an, an + down * 0.05, (0.037, 0.042), (0.04, 0.045), figure.shoe, front),
-            Part(heel, tip, (0.036, 0.04, 0.046, 0.046, 0.034), (0.042, 0.05, 0.046, 0.036, 0.022), figure.shoe,
-                  -down)]
+    return [
+        _limb(figure, hip, kn, front, (0.088, 0.086, 0.079, 0.07, 0.06, 0.055), 0, False),
+        _limb(figure, kn, an, front, (0.054, 0.056, 0.057, 0.05, 0.04, 0.036), 1, False),
+        Part(an, an + down * 0.05, (0.037, 0.042), (0.04, 0.045), figure.shoe, front),
+        Part(heel, tip, (0.036, 0.04, 0.046, 0.046, 0.034), (0.042, 0.05, 0.046, 0.036, 0.022), figure.shoe, -down),
+    ]
 
 
 def _head_parts(figure: Figure, joints: F64, front: F64) -> list[Part]:
@@ -112,8 +115,10 @@ def _head_parts(figure: Figure, joints: F64, front: F64) -> list[Part]:
     thick = np.array((0.07, 0.086, 0.093, 0.095, 0.094, 0.091, 0.087, 0.082, 0.077, 0.069, 0.056, 0.036)) * size
     crown, chin = top - up * 0.052 * size + front * 0.008, base + up * 0.012 + front * 0.035
     axis, neck = chin - crown, 0.052 * (0.5 + 0.5 * figure.girth)
-    out = [Part(joints[7], base + up * 0.05, (neck * 1.25, neck, neck), (neck * 1.25, neck, neck), figure.skin, front),
-           Part(crown, chin, width, thick, figure.face, front)]
+    out = [
+        Part(joints[7], base + up * 0.05, (neck * 1.25, neck, neck), (neck * 1.25, neck, neck), figure.skin, front),
+        Part(crown, chin, width, thick, figure.face, front),
+    ]
     face = crown + front * 0.086 * size
     tip = face + axis * 0.61 + front * 0.014
     out.append(Part(face + axis * 0.43, tip, (0.007, 0.013), (0.008, 0.015), figure.skin, front))  # nose
@@ -142,8 +147,15 @@ def _person_parts(figure: Figure, joints: F64) -> list[Part]:
     front = unit(_cross(up, lateral))
     hips = unit(_cross(up, joints[3] - joints[2]))
     top, crotch = joints[7] + up * 0.05, joints[6] - up * 0.055
-    torso = Part(top, crotch, figure.chest[:, 0], figure.chest[:, 1], figure.torso, front,
-                  (-0.02, -0.02, -0.01, 0.012, 0.012, 0.008, 0.004, -0.008, -0.01))
+    torso = Part(
+        top,
+        crotch,
+        figure.chest[:, 0],
+        figure.chest[:, 1],
+        figure.torso,
+        front,
+        (-0.02, -0.02, -0.01, 0.012, 0.012, 0.008, 0.004, -0.008, -0.01),
+    )
     out = [torso, *_head_parts(figure, joints, front)]
     for side in (0, 1):
         out += _arm_parts(figure, joints, side, front) + _leg_parts(figure, joints, side, hips)
@@ -152,8 +164,7 @@ def _person_parts(figure: Figure, joints: F64) -> list[Part]:
         spread = float(np.linalg.norm(joints[1] - joints[4])) / 2
         w = np.array([0.12, 0.165, 0.165, 0.155]) * figure.girth + np.linspace(0, 1, 4) * max(0.0, spread - 0.06)
         waist = joints[6] + 0.06 * unit(up - unit(knees - joints[6]))
-        out.append(Part(waist, joints[6] + (knees - joints[6]) * figure.skirt, w, w * 0.75,
-                         figure.torso[80:], front))
+        out.append(Part(waist, joints[6] + (knees - joints[6]) * figure.skirt, w, w * 0.75, figure.torso[80:], front))
     return out
 
 
@@ -170,8 +181,9 @@ def _sweep(layer: Layer, part: Part, scale: float, offset: F64) -> None:
     front = unit(part.front - axis * float(axis @ part.front))
     lateral = _cross(axis, front)
     grid = np.linspace(0, 1, 257)
-    width, thick, lead = (scale * np.interp(grid, np.linspace(0, 1, len(p)), p)
-                          for p in (part.width, part.thick, part.lead))
+    width, thick, lead = (
+        scale * np.interp(grid, np.linspace(0, 1, len(p)), p) for p in (part.width, part.thick, part.lead)
+    )
     # An ellipse's extent along a direction: this gives the outline from every side.
     radius = np.hypot(width * (lateral @ across), thick * (front @ across)).astype(np.float32)
     bulge = np.hypot(width * (lateral @ toward), thick * (front @ toward)).astype(np.float32)
@@ -207,10 +219,12 @@ def _sweep(layer: Layer, part: Part, scale: float, offset: F64) -> None:
         facing = math.atan2(float(front @ across), float(front @ toward))
         u = np.arcsin(np.clip(v, -1, 1)) * np.float32(columns / (2 * math.pi))
         u = (u + np.float32(columns * (1.5 - facing / (2 * math.pi)))) % np.float32(columns)
-        colour = cv2.remap(colour, u, t * np.float32(rows - 1), cv2.INTER_LINEAR,
-                           borderMode=cv2.BORDER_REPLICATE).astype(np.float32, copy=False)
-    normal = cv2.merge([v * np.float32(across[k]) + dome * np.float32(toward[k]) + e * np.float32(ends[k])
-                        for k in range(3)])
+        colour = cv2.remap(
+            colour, u, t * np.float32(rows - 1), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        ).astype(np.float32, copy=False)
+    normal = cv2.merge(
+        [v * np.float32(across[k]) + dome * np.float32(toward[k]) + e * np.float32(ends[k]) for k in range(3)]
+    )
     c = cover[..., None]
     layer.colour[box] += c * (colour - layer.colour[box])
     layer.normal[box] += c * (normal - layer.normal[box])
@@ -221,8 +235,12 @@ def _sweep(layer: Layer, part: Part, scale: float, offset: F64) -> None:
 def render(canvas: U8, parts: Sequence[Part], scale: float, offset: F64, figure: Figure) -> Layer:
     """Draw the tubes over `canvas` in place under the figure's light, with a cast shadow; returns the layer."""
     h, w = canvas.shape[:2]
-    layer = Layer(np.zeros((h, w, 3), np.float32), np.zeros((h, w), np.float32), np.full((h, w), -1e6, np.float32),
-                   np.zeros((h, w, 3), np.float32))
+    layer = Layer(
+        np.zeros((h, w, 3), np.float32),
+        np.zeros((h, w), np.float32),
+        np.full((h, w), -1e6, np.float32),
+        np.zeros((h, w, 3), np.float32),
+    )
     for part in sorted(parts, key=lambda p: p.start[2] + p.end[2]):  # back to front keeps the soft edges right
         _sweep(layer, part, scale, offset)
     drawn = np.nonzero(layer.alpha)
@@ -267,8 +285,16 @@ def draw_person(
         low = float(feet[:, 1].max()) + 0.07 * scale
         for x, y in feet:
             near = max(0.0, 1 - (low - 0.07 * scale - float(y)) / (0.5 * scale))
-            cv2.ellipse(floor, (int(x / 4), int((low + y + 0.07 * scale) / 8)),
-                        (int(0.06 * scale), int(0.014 * scale) + 1), 0, 0, 360, near, -1)
+            cv2.ellipse(
+                floor,
+                (int(x / 4), int((low + y + 0.07 * scale) / 8)),
+                (int(0.06 * scale), int(0.014 * scale) + 1),
+                0,
+                0,
+                360,
+                near,
+                -1,
+            )
         dark = cv2.resize(cv2.GaussianBlur(floor, (0, 0), 0.014 * scale + 0.5), (w, h)) * (0.25 + figure.shadow)
         canvas_bgr[:] = (canvas_bgr * (1 - dark[..., None])).astype(np.uint8)
     layer = render(canvas_bgr, _person_parts(figure, joints3d), scale, offset, figure)

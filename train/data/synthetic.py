@@ -27,9 +27,24 @@ from hgrt.train.data.body import (
 from hgrt.train.data.figure import Figure, cloth, colour_of, noise, random_figure
 from hgrt.train.data.render import Part, draw_person, render, unit
 
-__all__ = ["MOTIONS", "RELAXED", "Angles", "Body", "Figure", "SyntheticPerson", "draw_person", "joints_from_angles",
-           "motion_angles", "pose_at", "random_background", "random_figure", "random_pose", "rotation",
-           "synthetic_background", "synthetic_person"]
+__all__ = [
+    "MOTIONS",
+    "RELAXED",
+    "Angles",
+    "Body",
+    "Figure",
+    "SyntheticPerson",
+    "draw_person",
+    "joints_from_angles",
+    "motion_angles",
+    "pose_at",
+    "random_background",
+    "random_figure",
+    "random_pose",
+    "rotation",
+    "synthetic_background",
+    "synthetic_person",
+]
 
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
@@ -147,9 +162,13 @@ def synthetic_person(rng: np.random.Generator, size: int = 384) -> SyntheticPers
     inside = joints[((joints >= 0) & (joints <= size - 1)).all(axis=1)]
     box_low, box_high = inside.min(axis=0), inside.max(axis=0)
     return SyntheticPerson(
-        bgr=_camera(rng, bgr), joints=joints, visible=visible,
-        head_size=0.75 * float(np.linalg.norm(joints[9] - joints[8])), center=(box_low + box_high) / 2,
-        side=1.35 * float((box_high - box_low).max()))
+        bgr=_camera(rng, bgr),
+        joints=joints,
+        visible=visible,
+        head_size=0.75 * float(np.linalg.norm(joints[9] - joints[8])),
+        center=(box_low + box_high) / 2,
+        side=1.35 * float((box_high - box_low).max()),
+    )
 
 
 def synthetic_background(rng: np.random.Generator, size: int = 384) -> U8:

@@ -1,0 +1,242 @@
+"""Whatever a view does to the picture, the targets do too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hgrt.pose.geometry import Box, apply, heatmap_to_crop, invert
+from hgrt.pose.heatmaps import decode
+from hgrt.pose.skeleton import MPII
+from hgrt.train.augment import LOWER, UPPER, Augmentation, choose_view, make_example, plain_example
+from hgrt.train.data.sample import Sample
+
+STILL = Augmentation(
+    rotation_p=0, upright_p=0, scale=(1.0, 1.0), far_p=0, shift=0, stray_p=0, half_body_p=0, flip_p=0,
+    colour=0, grey_p=0, soft_p=0, noise_p=0, occlude_p=0, scenery_p=0,
+)  # fmt: skip
+PURE = replace(Augmentation(), colour=0, grey_p=0, soft_p=0, noise_p=0, occlude_p=0, scenery_p=0)
+SIZE, SIGMA = 128, 1.5
+FLIP = np.array(MPII.flip)
+SCENERY = [np.full((90, 120, 3), (0, 255, 0), np.uint8)]
+
+
+def sample(image: NDArray[np.uint8], joints: dict[int, tuple[float, float]], **changes: object) -> Sample:
+    """A person of whom only the given joints are labelled; the others hold nonsense."""
+    xy, known = np.full((16, 2), -1234.5), np.zeros(16, bool)
+    for joint, place in joints.items():
+        xy[joint], known[joint] = place, True
+    height, width = image.shape[:2]
+    whole = Sample(image, xy, known, known, known, Box.whole(width, height), 20.0)
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def standing() -> dict[int, tuple[float, float]]:
+    """All sixteen joints of an upright person about (150, 150); their right is on the picture's left."""
+    names = {
+        "head_top": (0, -70), "upper_neck": (0, -50), "thorax": (0, -42), "pelvis": (0, 0),
+        "shoulder": (18, -42), "elbow": (26, -20), "wrist": (28, 0), "hip": (10, 0), "knee": (12, 35), "ankle": (14, 70),
+    }  # fmt: skip
+    joints = {}
+    for i, name in enumerate(MPII.joints):
+        side = {"l_": 1, "r_": -1}.get(name[:2], 1)
+        x, y = names[name[2:]] if name[1] == "_" else names[name]
+        joints[i] = (150.0 + side * x, 150.0 + y)
+    return joints
+
+
+def blob_picture(x: float, y: float, extent: int = 300, sigma: float = 5.0) -> NDArray[np.uint8]:
+    rows, columns = np.mgrid[:extent, :extent]
+    blob = np.rint(250 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2)))
+    return np.repeat(blob[..., None], 3, axis=2).astype(np.uint8)
+
+
+def centroid_hm(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    weight = image[..., 0].astype(np.float64)
+    xy = np.array([weight.sum(axis=0) @ np.arange(len(weight)), weight.sum(axis=1) @ np.arange(len(weight))]) / weight.sum()
+    return apply(invert(heatmap_to_crop(len(weight) // 4, len(weight))), xy)
+
+
+def test_targets_lie_on_the_joint_in_every_view() -> None:
+    rng = np.random.default_rng(0)
+    compared = mirrored = 0
+    for _ in range(150):
+        x, y = rng.uniform(60, 240, 2)
+        joint = int(rng.choice([0, 4, 10, 13]))
+        person = sample(blob_picture(x, y), {joint: (x, y)}, box=Box(x + rng.uniform(-40, 40), y, rng.uniform(80, 260)))
+        example = make_example(person, SIZE, SIGMA, PURE, [], rng)
+        (channel,) = np.flatnonzero(example.known)
+        assert channel in (joint, FLIP[joint])
+        others = np.delete(example.targets, channel, axis=0)
+        assert not others.any()
+        peak = np.array(np.unravel_index(example.targets[channel].argmax(), (SIZE // 4, SIZE // 4)))
+        if example.targets[channel].max() < 0.5 or peak.min() < 8 or peak.max() > SIZE // 4 - 9:
+            continue  # out of the view, or too near its edge for the whole blob to be seen
+        found = decode(example.targets[None]).xy_hm[0, channel]
+        np.testing.assert_allclose(found, centroid_hm(example.image), atol=0.15)
+        compared += 1
+        mirrored += channel != joint
+    assert compared > 60 and 15 < mirrored < compared - 15
+
+
+def test_a_mirrored_picture_swaps_sides_with_their_masks() -> None:
+    """Left ankle labelled, right one not: mirrored, the picture has a right ankle and no left one."""
+    left, right = MPII.index("l_ankle"), MPII.index("r_ankle")
+    picture = blob_picture(200, 150)
+    picture[:, :150, 2] = 200  # what tells a mirrored picture from a plain one
+    seen = set()
+    for seed in range(30):
+        how = replace(STILL, flip_p=0.5)
+        example = make_example(sample(picture, {left: (200, 150)}), SIZE, SIGMA, how, [], np.random.default_rng(seed))
+        mirrored = example.image[:, : SIZE // 4, 2].mean() < 100
+        seen.add(mirrored)
+        channel, other = (right, left) if mirrored else (left, right)
+        assert example.known[channel] == 1 and example.targets[channel].max() > 0.7
+        assert example.known[other] == 0 and not example.targets[other].any()
+        assert example.known.sum() == 1
+        np.testing.assert_allclose(decode(example.targets[None]).xy_hm[0, channel], centroid_hm(example.image * [1, 0, 0]), atol=0.1)
+    assert seen == {True, False}
+
+
+def test_middle_joints_stay_in_their_channel() -> None:
+    pelvis = MPII.index("pelvis")
+    for seed in range(6):
+        how, rng = replace(STILL, flip_p=1.0), np.random.default_rng(seed)
+        example = make_example(sample(blob_picture(100, 150), {pelvis: (100, 150)}), SIZE, SIGMA, how, [], rng)
+        assert np.flatnonzero(example.known).tolist() == [pelvis]
+        assert decode(example.targets[None]).xy_hm[0, pelvis, 0] > SIZE / 8  # left of the middle, mirrored to its right
+
+
+@pytest.mark.parametrize("lean", [150.0, -150.0, 180.0])
+def test_people_upside_down_are_turned_upright(lean: float) -> None:
+    turn = np.deg2rad(lean)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])  # clockwise, as y points down
+    joints = {i: tuple(rotation @ (np.array(xy) - 150) + 150) for i, xy in standing().items()}
+    person = sample(np.zeros((300, 300, 3), np.uint8), joints)  # type: ignore[arg-type]
+    for how, upright in ((replace(STILL, upright_p=1.0), True), (STILL, False)):
+        xy = decode(make_example(person, SIZE, SIGMA, how, [], np.random.default_rng(0)).targets[None]).xy_hm[0]
+        up = xy[MPII.index("head_top")] - xy[MPII.index("pelvis")]
+        angle = float(np.degrees(np.arctan2(up[0], -up[1])))
+        assert abs(angle) < 3 if upright else abs(abs(angle) - abs(lean)) < 3
+
+
+def test_leaning_people_are_left_alone() -> None:
+    person = sample(np.zeros((300, 300, 3), np.uint8), standing())
+    assert choose_view(person, replace(STILL, upright_p=1.0), np.random.default_rng(0)) == (person.box, 0.0)
+
+
+def test_rotation_is_cut_at_twice_its_spread_and_goes_both_ways() -> None:
+    person = sample(np.zeros((300, 300, 3), np.uint8), standing())
+    how = replace(STILL, rotation_p=1.0, rotation=20.0)
+    turns = np.array([choose_view(person, how, np.random.default_rng(seed))[1] for seed in range(800)])
+    assert np.abs(turns).max() == 40 and turns.min() == -40
+    assert abs(turns.mean()) < 3 and 16 < turns.std() < 22
+
+
+def test_sizes_of_views() -> None:
+    person = sample(np.zeros((300, 300, 3), np.uint8), standing())
+    sides = np.array([choose_view(person, replace(STILL, scale=(0.5, 2.0)), np.random.default_rng(s))[0].side for s in range(500)])
+    assert 150 <= sides.min() < 160 and 570 < sides.max() <= 600
+    assert 0.4 < (sides < 300).mean() < 0.6  # as often nearer as further
+    how = replace(STILL, far_p=1.0, far=(2.0, 3.0))
+    far = np.array([choose_view(person, how, np.random.default_rng(s))[0].side for s in range(100)])
+    assert far.min() >= 600 and far.max() <= 900
+
+
+def test_half_bodies_frame_their_half() -> None:
+    joints = standing()
+    person = sample(np.zeros((300, 300, 3), np.uint8), joints)
+    halves = {"upper": np.array([joints[i] for i in UPPER]), "lower": np.array([joints[i] for i in LOWER])}
+    assert sorted(UPPER + LOWER) == list(range(16))
+    count = {"upper": 0, "lower": 0}
+    for seed in range(300):
+        box, _ = choose_view(person, replace(STILL, half_body_p=1.0), np.random.default_rng(seed))
+        (half,) = [name for name, points in halves.items() if box == Box.around(points, 1.5)]
+        count[half] += 1
+        for name, points in halves.items():
+            inside = (np.abs(points - [box.cx, box.cy]) < box.side / 2).all(axis=1)
+            assert inside.all() if name == half else not inside.all()
+    assert 200 < count["upper"] < 280
+
+
+def test_too_few_joints_make_no_half_body() -> None:
+    person = sample(np.zeros((300, 300, 3), np.uint8), {i: xy for i, xy in standing().items() if i in (8, 9, 0)})
+    for seed in range(20):
+        assert choose_view(person, replace(STILL, half_body_p=1.0), np.random.default_rng(seed))[0] == person.box
+
+
+def test_nobody_is_known_to_be_nowhere() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    nobody = sample(picture, {}, empty=True)
+    for seed in range(30):
+        example = make_example(nobody, SIZE, SIGMA, Augmentation(), SCENERY, np.random.default_rng(seed))
+        assert (example.known == 1).all() and not example.targets.any()
+        assert example.image.shape == (SIZE, SIZE, 3)
+
+
+def test_unlabelled_joints_are_not_supervised() -> None:
+    joints = {i: xy for i, xy in standing().items() if i not in (0, 9, 13)}
+    person = sample(np.zeros((300, 300, 3), np.uint8), joints)
+    for flip_p, missing in ((0.0, [0, 9, 13]), (1.0, [5, 9, 12])):
+        example = make_example(person, SIZE, SIGMA, replace(STILL, flip_p=flip_p), [], np.random.default_rng(0))
+        assert np.flatnonzero(example.known == 0).tolist() == missing
+        assert not example.targets[missing].any()
+        assert (example.targets.max(axis=(1, 2))[example.known == 1] > 0.5).all()
+
+
+def test_a_joint_outside_the_view_is_known_to_be_absent_from_it() -> None:
+    person = sample(np.zeros((300, 300, 3), np.uint8), {0: (10.0, 10.0), 5: (150.0, 150.0)}, box=Box(150, 150, 100))
+    example = make_example(person, SIZE, SIGMA, STILL, [], np.random.default_rng(0))
+    assert example.known[0] == 1 and not example.targets[0].any()
+    assert example.known[5] == 1 and example.targets[5].any()
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_the_generator_decides_everything(size: int) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    person = sample(picture.copy(), standing())
+    looks = []
+    for seed in range(12):
+        one, again = (make_example(person, size, SIGMA, Augmentation(), SCENERY, np.random.default_rng(seed)) for _ in range(2))
+        assert np.array_equal(one.image, again.image) and np.array_equal(one.targets, again.targets)
+        assert np.array_equal(one.known, again.known)
+        assert one.image.shape == (size, size, 3) and one.image.dtype == np.uint8
+        assert one.targets.shape == (16, size // 4, size // 4) and one.targets.dtype == one.known.dtype == np.float32
+        assert one.targets.min() >= 0 and one.targets.max() <= 1
+        looks.append(one.image.tobytes())
+    assert len(set(looks)) == 12
+    assert np.array_equal(person.image, picture)  # the picture itself is never painted on
+
+
+def test_appearance_leaves_the_targets_alone() -> None:
+    picture = np.random.default_rng(2).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    person = sample(picture, standing())
+    plain = plain_example(person, SIZE, SIGMA)
+    for change in ({"colour": 0.3}, {"grey_p": 1.0}, {"soft_p": 1.0}, {"noise_p": 1.0}, {"occlude_p": 1.0}):
+        for seed in range(3):
+            example = make_example(person, SIZE, SIGMA, replace(STILL, **change), [], np.random.default_rng(seed))  # type: ignore[arg-type]
+            np.testing.assert_array_equal(example.targets, plain.targets)
+            assert (example.image != plain.image).mean() > 0.004, change
+    still = make_example(person, SIZE, SIGMA, STILL, [], np.random.default_rng(0))
+    np.testing.assert_array_equal(still.image, plain.image)
+    np.testing.assert_array_equal(still.known, plain.known)
+
+
+def test_grey_is_grey() -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    example = make_example(sample(picture, {}), SIZE, SIGMA, replace(STILL, grey_p=1.0), [], np.random.default_rng(0))
+    luma = picture @ [0.114, 0.587, 0.299]
+    assert np.abs(example.image - luma[..., None]).max() <= 1
+
+
+def test_scenery_stands_only_beyond_the_picture() -> None:
+    picture = np.full((300, 300, 3), (200, 10, 90), np.uint8)
+    person = sample(picture, {}, box=Box(0.0, 150.0, 400.0))
+    example = make_example(person, SIZE, SIGMA, replace(STILL, scenery_p=1.0), SCENERY, np.random.default_rng(0))
+    assert (example.image[30:98, : SIZE // 2 - 2] == (0, 255, 0)).all()
+    assert (example.image[30:98, SIZE // 2 + 2 :] == (200, 10, 90)).all()
+    bare = make_example(person, SIZE, SIGMA, STILL, SCENERY, np.random.default_rng(0))
+    assert not bare.image[:, : SIZE // 2 - 2].any()

@@ -1,0 +1,82 @@
+"""The loss counts what is known and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from hgrt.train.loss import heatmap_loss
+
+
+def case(seed: int = 0, batch: int = 3, stacks: int = 2) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn((batch, stacks, 16, 8, 8), generator=g), torch.rand((batch, 16, 8, 8), generator=g)
+
+
+def test_published_loss() -> None:
+    """Mean over joints and pixels of each sample and stack, then the mean of those."""
+    heatmaps, targets = case()
+    per_sample_and_stack = torch.stack([((heatmaps[:, s] - targets) ** 2).mean(dim=(1, 2, 3)) for s in range(2)], dim=1)
+    loss = heatmap_loss(heatmaps, targets, torch.ones(3, 16))
+    assert loss.shape == ()
+    torch.testing.assert_close(loss, per_sample_and_stack.mean())
+
+
+def test_perfect_maps_cost_nothing() -> None:
+    _, targets = case()
+    assert heatmap_loss(targets[:, None].expand(-1, 2, -1, -1, -1), targets, torch.ones(3, 16), 9.0) == 0
+
+
+@pytest.mark.parametrize("weight", [0.0, 9.0])
+def test_unknown_joints_do_not_matter(weight: float) -> None:
+    heatmaps, targets = case()
+    known = (torch.rand((3, 16), generator=torch.Generator().manual_seed(1)) < 0.6).float()
+    assert 10 < known.sum() < 40
+    before = heatmap_loss(heatmaps, targets, known, weight)
+    changed, other = heatmaps.clone().requires_grad_(), targets.clone()
+    with torch.no_grad():
+        changed[(known == 0)[:, None].expand(-1, 2, -1)] += 100
+        other[known == 0] = 50
+    after = heatmap_loss(changed, other, known, weight)
+    torch.testing.assert_close(after, before)
+    after.backward()  # type: ignore[no-untyped-call]
+    assert changed.grad is not None
+    touched = changed.grad.abs().sum(dim=(1, 3, 4)) > 0
+    assert torch.equal(touched, known > 0)
+
+
+def test_known_joints_weigh_the_same_however_many_there_are() -> None:
+    heatmaps, targets = case()
+    known = torch.zeros(3, 16)
+    known[1, 4] = known[2, 9] = 1
+    expected = torch.stack([((heatmaps[1, :, 4] - targets[1, 4]) ** 2).mean(), ((heatmaps[2, :, 9] - targets[2, 9]) ** 2).mean()])
+    torch.testing.assert_close(heatmap_loss(heatmaps, targets, known), expected.mean())
+
+
+def test_nothing_known_costs_nothing() -> None:
+    heatmaps, targets = case()
+    heatmaps.requires_grad_()
+    loss = heatmap_loss(heatmaps, targets, torch.zeros(3, 16))
+    assert loss == 0
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert heatmaps.grad is not None and not heatmaps.grad.any()
+
+
+def test_peak_weight_makes_peaks_matter() -> None:
+    targets = torch.zeros(1, 16, 4, 4)
+    targets[:, :, 0, 0] = 1.0
+    background, peak = torch.zeros(1, 1, 16, 4, 4), torch.zeros(1, 1, 16, 4, 4)
+    background[..., 0, 0], background[..., 1, 1] = 1.0, 0.5  # wrong beside the peak
+    peak[..., 0, 0] = 0.5  # as wrong at the peak
+    known = torch.ones(1, 16)
+    assert heatmap_loss(background, targets, known) == heatmap_loss(peak, targets, known) == pytest.approx(0.25 / 16)
+    assert heatmap_loss(background, targets, known, 9.0) == pytest.approx(0.25 / 16)
+    assert heatmap_loss(peak, targets, known, 9.0) == pytest.approx(10 * 0.25 / 16)
+
+
+def test_half_precision_maps_are_summed_in_float32() -> None:
+    heatmaps, targets = case()
+    loss = heatmap_loss(heatmaps.bfloat16(), targets, torch.ones(3, 16))
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, heatmap_loss(heatmaps.bfloat16().float(), targets, torch.ones(3, 16)))
