@@ -62,6 +62,8 @@ def demo(
 
     With no screen and nothing else asked for, a video is written into the current folder. Keys: q or Esc ends it.
     """
+    import cv2
+
     from hgrt.estimator import PoseEstimator
     from hgrt.live.clock import Stopwatch
     from hgrt.live.loop import run
@@ -72,6 +74,7 @@ def demo(
     from hgrt.live.truth import TruthSink
     from hgrt.runtime.base import asset
 
+    cv2.setNumThreads(1)  # reading, the network and writing have their own threads; a pool beside them only disturbs
     console = Console(highlight=False, soft_wrap=True)
     fixed = parse_box(box) if box else None
     bundled = source == CLIP

@@ -26,7 +26,6 @@ class Summary:
     frames: int = 0
     found: int = 0
     seconds: float = 0.0
-    first_frame_s: float | None = None
     dropped: int = 0
     ages_ms: list[float] = field(default_factory=list)
 
@@ -77,8 +76,6 @@ def run(
             summary.frames += 1
             summary.found += pose is not None
             summary.seconds = clock() - begin
-            if summary.first_frame_s is None:
-                summary.first_frame_s = summary.seconds
             if source.live:
                 summary.ages_ms.append(1000 * (clock() - frame.t_capture))
             if stopped():

@@ -40,7 +40,7 @@ def test_argmax_is_within_a_quarter_cell(x: float, y: float, sigma: float) -> No
     """And within three quarters at the border, where it moves outwards as the published decoding does."""
     found = decode(drawn(np.array([[x, y]]), sigma), "argmax")
     xy = np.array([x, y])
-    at_border = (xy < 0.5) | (xy > CELLS - 1.5)
+    at_border = (xy < 0.501) | (xy > CELLS - 1.501)
     assert (np.abs(found.xy_hm[0, 0] - xy) <= np.where(at_border, 0.76, 0.26)).all()
 
 
