@@ -1,11 +1,12 @@
 """Where is the person? No second network: the pose network scores squares of the frame, then the pose is followed.
 
 A search looks at the whole frame and at squares along it, takes the one with the surest joints, and looks again closer.
-Once somebody is found the next frame's box is drawn around the last joints, until they are no longer sure.
+Once somebody is found the next frame's box is drawn around the last joints, until they have been unsure for a while.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,11 +15,13 @@ from hgrt.estimator import Mark, PoseEstimator
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.pose import Pose
 
+HINT = 0.25  # confidence from which a square is worth a closer look
 FOUND = 0.45  # confidence from which a searched pose is a person
-KEPT = 0.25  # confidence below which a followed person is lost
+KEPT = 0.25  # confidence below which a followed person is not seen
+PATIENCE = 5  # frames without being seen after which a person is lost
 SEEN = 0.2  # joints surer than this draw the next box
 MARGIN = 1.4  # the box around the joints, as the network was trained on
-STEADY = 0.5  # share of the old box in the next one
+FOLLOW_PLACE, FOLLOW_SIZE = 0.75, 0.4  # share of the new box in the next one: people move faster than they grow
 CLOSER = 2  # times that a search looks again around what it found
 PER_FRAME = 3  # squares looked at in each frame while nobody is there
 
@@ -26,9 +29,10 @@ PER_FRAME = 3  # squares looked at in each frame while nobody is there
 def candidates(width: int, height: int) -> list[Box]:
     """Squares to look at: the whole frame, then overlapping ones along it as high as the frame, then half as high."""
     boxes = [Box.whole(width, height)]
-    for side in (min(width, height), min(width, height) / 2):
-        columns, rows = (max(1, int(np.ceil((extent / side - 1) / 0.6)) + 1) for extent in (width, height))
-        if columns * rows > 1 or side < min(width, height):
+    short = min(width, height)
+    for side in (short, short / 2):
+        columns, rows = (int(np.ceil((extent / side - 1) / 0.6)) + 1 for extent in (width, height))
+        if columns * rows > 1:
             xs = np.linspace(side / 2, width - side / 2, columns) - 0.5
             ys = np.linspace(side / 2, height - side / 2, rows) - 0.5
             boxes += [Box(float(x), float(y), float(side)) for y in ys for x in xs]
@@ -50,49 +54,58 @@ class Tracker:
     estimator: PoseEstimator
     fixed: Box | None = None
     _box: Box | None = None
-    _queue: list[Box] = field(default_factory=list)
+    _unseen: int = 0
+    _lost: Box | None = None
+    _squares: deque[Box] = field(default_factory=deque)
+    _size: tuple[int, int] = (0, 0)
 
     def __call__(self, image: Image, mark: Mark = lambda stage: None) -> Pose | None:
         """The person in this frame, or None."""
         if self.fixed is not None:
-            return self.estimator.poses(image, [self.fixed], mark)[0]
-        if self._box is not None:
-            pose = self.estimator.poses(image, [self._box], mark)[0]
-            self._box = self._follow(pose)
-            if self._box is not None:
-                return pose
-            self._queue = []
-        return self._search(image, mark)
-
-    def _follow(self, pose: Pose) -> Box | None:
+            return self._look(image, self.fixed, mark)
+        if self._box is None:
+            return self._search(image, mark)
+        pose = self._look(image, self._box, mark)
         wanted = box_around(pose) if pose.confidence >= KEPT else None
-        if wanted is None:
-            return None
-        old = pose.box
-        return Box(
-            wanted.cx + STEADY * (old.cx - wanted.cx) * 0.5,  # places move faster than sizes
-            wanted.cy + STEADY * (old.cy - wanted.cy) * 0.5,
-            wanted.side + STEADY * (old.side - wanted.side),
-        )
+        if wanted is not None:
+            self._unseen = 0
+            self._box = _between(self._box, wanted)
+            return pose
+        self._unseen += 1
+        if self._unseen >= PATIENCE:
+            self._lost, self._box = self._box, None
+        return None
 
     def _search(self, image: Image, mark: Mark) -> Pose | None:
-        height, width = image.shape[:2]
-        if not self._queue:
-            self._queue = candidates(width, height)
-            look = self._queue  # a new search looks everywhere at once, a fruitless one goes on bit by bit
+        """Everywhere at once in the first frame, then a few squares a frame, so that an empty scene costs little."""
+        size = (image.shape[1], image.shape[0])
+        if size != self._size:
+            self._size, self._squares = size, deque(candidates(*size))
+            look = list(self._squares)
         else:
-            look = self._queue[:PER_FRAME]
-        self._queue = self._queue[len(look) :] + look
-        pose: Pose | None = self._best(image, look, mark)
+            look = list(self._squares)[:PER_FRAME]
+            self._squares.rotate(-PER_FRAME)
+        if self._lost is not None:
+            look.append(self._lost)  # where somebody was is the first place to look again
+            self._lost = None
+        pose = max((self._look(image, box, mark) for box in look), key=lambda pose: pose.confidence)
         for _ in range(CLOSER):
-            box = box_around(pose) if pose is not None else None
+            box = box_around(pose) if pose.confidence >= HINT else None
             if box is None:
                 return None
-            pose = self._best(image, [box], mark)
-        if pose is None or pose.confidence < FOUND:
+            pose = self._look(image, box, mark)
+        if pose.confidence < FOUND:
             return None
-        self._box = box_around(pose)
-        return pose if self._box is not None else None
+        self._box, self._unseen = box_around(pose), 0
+        return pose
 
-    def _best(self, image: Image, boxes: list[Box], mark: Mark) -> Pose:
-        return max((self.estimator.poses(image, [box], mark)[0] for box in boxes), key=lambda pose: pose.confidence)
+    def _look(self, image: Image, box: Box, mark: Mark) -> Pose:
+        return self.estimator.poses(image, [box], mark)[0]
+
+
+def _between(old: Box, new: Box) -> Box:
+    return Box(
+        old.cx + FOLLOW_PLACE * (new.cx - old.cx),
+        old.cy + FOLLOW_PLACE * (new.cy - old.cy),
+        old.side + FOLLOW_SIZE * (new.side - old.side),
+    )

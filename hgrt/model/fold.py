@@ -50,7 +50,7 @@ def folded(model: StackedHourglass) -> StackedHourglass:
 
 
 class FoldedModulation(nn.Module):
-    """`Modulation` in eval mode with the steps from the bottleneck to the ReLU as one matrix, coordinates as a constant."""
+    """`Modulation` in eval mode: from the bottleneck to the ReLU one matrix, the coordinates a constant."""
 
     offset: Tensor
 

@@ -118,7 +118,7 @@ class CoordConvTranspose(nn.Module):
 
 
 def to_4x4(bottom: Tensor) -> Tensor:
-    """The bottom of an hourglass as the modulation takes it; only inputs other than the published 256 need resampling."""
+    """The bottom of an hourglass as the modulation takes it; inputs other than the published 256 need resampling."""
     if bottom.shape[-2:] == (BOTTOM, BOTTOM):
         return bottom
     return F.interpolate(bottom, size=(BOTTOM, BOTTOM), mode="bilinear")
