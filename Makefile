@@ -1,39 +1,41 @@
 # Two commands for a fresh machine: `make demo` and `make test`. PYTHON is any Python 3.11 or newer.
 PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
 
 .PHONY: demo test lint types wheel clean
 
-demo: .venv/.base
-	.venv/bin/hgrt demo
+demo: $(VENV)/.base
+	$(BIN)/hgrt demo
 
-test: .venv/.test lint types
-	.venv/bin/python -m pytest
+test: $(VENV)/.test lint types
+	$(BIN)/python -m pytest
 
-lint: .venv/.test
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 # mypy does not follow the editable install's folder mapping, so it is shown the package as it is installed.
-types: .venv/.test
+types: $(VENV)/.test
 	rm -rf build/types && mkdir -p build/types/hgrt
 	ln -s $(CURDIR)/hgrt/* build/types/hgrt/
 	ln -s $(CURDIR)/train build/types/hgrt/train
 	ln -s $(CURDIR)/assets build/types/hgrt/assets
-	cd build/types && MYPYPATH=. ../../.venv/bin/mypy --config-file ../../pyproject.toml -p hgrt
+	cd build/types && MYPYPATH=. $(BIN)/mypy --config-file ../../pyproject.toml -p hgrt
 
-wheel: .venv/.test
-	.venv/bin/python -m build --wheel
+wheel: $(VENV)/.test
+	$(BIN)/python -m build --wheel
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
 
-.venv/.base: .venv/bin/python pyproject.toml
-	.venv/bin/python -m pip install --quiet --editable . --constraint constraints.txt
+$(VENV)/.base: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
 	touch $@
 
-.venv/.test: .venv/bin/python pyproject.toml constraints.txt
-	.venv/bin/python -m pip install --quiet --editable ".[train,test]" --constraint constraints.txt
-	touch $@ .venv/.base
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --editable ".[train,test]" --constraint constraints.txt
+	touch $@ $(VENV)/.base
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

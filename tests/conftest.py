@@ -1,4 +1,4 @@
-"""What all tests share: where the shared folder is, one thread a process, and random tests that draw the same every time."""
+"""What all tests share: where the shared folder is, one thread, and random tests that draw the same every time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from hypothesis import settings
-
 from golden import shared_folder
+from hypothesis import settings
 
 settings.register_profile("hgrt", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("hgrt")

@@ -1,7 +1,7 @@
 """The deterministic recipe behind the reference fixtures: everything is generated from names, so no weights are stored.
 
-`fixtures/reference/README.md` in the shared folder describes it in words; this is that description, executable. It knows
-the published names and conventions and nothing of hgrt, so that a mistake there cannot cancel out here.
+`fixtures/reference/README.md` in the shared folder describes it in words; this is that description, executable. It
+knows the published names and conventions and nothing of hgrt, so that a mistake there cannot cancel out here.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _linear(name: str, inputs: int, outputs: int) -> Iterator[Key]:
 
 
 def published_keys(stacks: int, modulated: bool, channels: int = 256, latent: int = 128) -> list[Key]:
-    """Names (without prefix) and shapes of a published state_dict, in its order; 256 channels is the published width."""
+    """Names (without prefix) and shapes of a published state_dict, in its order; 256 channels as published."""
     c, joints = channels, 16
     keys = [*_conv("pre.0.conv", 3, c // 4, 7), *_norm("pre.0.bn", c // 4)]
     keys += [*_residual("pre.1", c // 4, c // 2), *_residual("pre.3", c // 2, c // 2), *_residual("pre.4", c // 2, c)]
@@ -141,7 +141,7 @@ def published_checkpoint(
     old_container: bool = True,
     change: Callable[[dict[str, Any]], object] | None = None,
 ) -> Path:
-    """Write recipe weights as the published training writes them; `change` may alter the state_dict (with prefix) before."""
+    """Write recipe weights as the published training writes them; `change` may alter the state_dict before."""
     import torch
 
     weights = {

@@ -178,10 +178,14 @@ class JsonlSink(Sink):
 
 
 class WindowSink(Sink):
-    """A window on the screen. `stopped` turns true when the user presses q or Escape, or closes it."""
+    """A window on the screen. `stopped` turns true when the user presses q or Escape, or closes it.
 
-    def __init__(self, title: str = "hgrt") -> None:
-        self._title = title
+    With `paced` a film is shown no faster than it was filmed.
+    """
+
+    def __init__(self, paced: bool, title: str = "hgrt") -> None:
+        self._title, self._paced = title, paced
+        self._start: float | None = None
         self.stopped = False
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         self._sized = False
@@ -191,7 +195,10 @@ class WindowSink(Sink):
             cv2.resizeWindow(self._title, drawn.shape[1], drawn.shape[0])
             self._sized = True
         cv2.imshow(self._title, drawn)
-        key = cv2.waitKey(1) & 0xFF
+        now = time.monotonic()
+        self._start = now - frame.t if self._start is None else self._start
+        early_ms = 1000 * (self._start + frame.t - now) if self._paced else 0.0
+        key = cv2.waitKey(max(1, round(early_ms))) & 0xFF
         closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
         self.stopped = self.stopped or closed or key in (ord("q"), 27)
 

@@ -124,9 +124,13 @@ def warp(image: Image, affine: Array, size: int) -> Image:
         corners = apply(invert(affine), np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5)
         x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - step, 0, [width, height])
         x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + step, 0, [width, height])
-        columns, rows = (x1 - x0) // step * step, (y1 - y0) // step * step
-        if columns and rows:
-            image = image[y0 : y0 + rows, x0 : x0 + columns]
+        if x1 > x0 and y1 > y0:
+            # Whole groups of pixels; where the picture ends inside one, the rest of it is black like all beyond.
+            extra_x, extra_y = -(x1 - x0) % step, -(y1 - y0) % step
+            image = image[y0 : y1 + extra_y, x0 : x1 + extra_x]
+            missing = (y1 + extra_y - y0 - image.shape[0], x1 + extra_x - x0 - image.shape[1])
+            if any(missing):
+                image = _as_image(cv2.copyMakeBorder(image, 0, missing[0], 0, missing[1], cv2.BORDER_CONSTANT))
             for _ in range(halvings):
                 image = _as_image(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
             # Small pixel i is the mean of `step` pixels: its centre lies at step * i + (step - 1) / 2 of the part.

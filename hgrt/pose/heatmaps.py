@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hgrt.pose.geometry import Array
 
 Maps = NDArray[np.float32]
-Decode = Literal["dark", "argmax"]
+Decode = Literal["dark", "quarter"]
 
 PATCH = 2  # cells on each side of the peak that take part in the sub-pixel estimate
 _TAPS = np.array([0.25, 0.5, 0.25])  # binomial smoothing of the patch before its logarithm is differentiated
@@ -42,6 +42,7 @@ def encode(xy_hm: NDArray[Any], present: NDArray[Any], cells: int, sigma: float)
     """
     xy = np.asarray(xy_hm, dtype=np.float64)
     inside = np.asarray(present, dtype=bool) & (xy > -0.5).all(axis=1) & (xy < cells - 0.5).all(axis=1)
+    xy = np.where(inside[:, None], xy, 0.0)  # what is absent may hold anything
     grid = np.arange(cells)
     x = np.exp(-((grid - xy[:, :1]) ** 2) / (2 * sigma**2))
     y = np.exp(-((grid - xy[:, 1:]) ** 2) / (2 * sigma**2))
@@ -55,46 +56,59 @@ def peaks(heatmaps: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return best % width, best // width
 
 
+def quarter_offset(heatmaps: NDArray[Any], column: NDArray[np.intp], row: NDArray[np.intp]) -> Array:
+    """A quarter of a cell towards the larger neighbour, per axis (N, J, 2); towards the smaller index when equal.
+
+    At the border the peak itself stands in for the neighbour that is not there, so peaks move outwards.
+    """
+    n, joints, height, width = heatmaps.shape
+    i, j = np.ogrid[:n, :joints]
+    right = heatmaps[i, j, row, np.minimum(column + 1, width - 1)] > heatmaps[i, j, row, np.maximum(column - 1, 0)]
+    down = heatmaps[i, j, np.minimum(row + 1, height - 1), column] > heatmaps[i, j, np.maximum(row - 1, 0), column]
+    return np.where(np.stack([right, down], axis=-1), 0.25, -0.25)
+
+
 def decode(heatmaps: NDArray[Any], method: Decode = "dark") -> Keypoints:
     """Keypoints of (N, J, S, S) heatmaps.
 
     "dark": the peak of a Gaussian through the neighbourhood of the largest cell, by one Newton step on the logarithm of
     the smoothed map (Zhang et al., "Distribution-Aware Coordinate Representation", CVPR 2020, eq. 6-9).
-    "argmax": the largest cell moved a quarter of a cell towards its larger neighbour, per axis.
+    "quarter": the largest cell moved by `quarter_offset`, as the published code decodes.
     """
     column, row = peaks(heatmaps)
     n, joints = column.shape
     i, j = np.ogrid[:n, :joints]
     score = np.clip(heatmaps[i, j, row, column].astype(np.float64), 0.0, 1.0)
     xy = np.stack([column, row], axis=-1).astype(np.float64)
-    log_patch = _log_patches(heatmaps, column, row)
-    c = log_patch.shape[-1] // 2
-    gx = (log_patch[..., c, c + 1] - log_patch[..., c, c - 1]) / 2
-    gy = (log_patch[..., c + 1, c] - log_patch[..., c - 1, c]) / 2
-    centre = log_patch[..., c, c]
-    xx = log_patch[..., c, c + 1] + log_patch[..., c, c - 1] - 2 * centre
-    yy = log_patch[..., c + 1, c] + log_patch[..., c - 1, c] - 2 * centre
-    xy_ = log_patch[..., c + 1, c + 1] + log_patch[..., c - 1, c - 1]
-    xy_ = (xy_ - log_patch[..., c + 1, c - 1] - log_patch[..., c - 1, c + 1]) / 4
-    determinant = xx * yy - xy_**2
-    peaked = (score > 0) & (determinant > 1e-9) & (xx < 0) & (yy < 0)
+    newton, spread = _newton(_log_patches(heatmaps, column, row))
+    offset = quarter_offset(heatmaps, column, row) if method == "quarter" else newton
+    found = score > 0
+    return Keypoints(xy + offset * found[..., None], score, np.where(found, spread, np.inf))
+
+
+def _newton(logs: Array) -> tuple[Array, Array]:
+    """Step to the peak (N, J, 2) and its width (N, J) from the logarithms around the largest cell, (N, J, P, P)."""
+    c = logs.shape[-1] // 2
+    centre, left, right = logs[..., c, c], logs[..., c, c - 1], logs[..., c, c + 1]
+    above, below = logs[..., c - 1, c], logs[..., c + 1, c]
+    gx, gy = (right - left) / 2, (below - above) / 2
+    xx, yy = right + left - 2 * centre, below + above - 2 * centre
+    xy = (logs[..., c + 1, c + 1] + logs[..., c - 1, c - 1] - logs[..., c + 1, c - 1] - logs[..., c - 1, c + 1]) / 4
+    determinant = xx * yy - xy**2
+    peaked = (determinant > 1e-9) & (xx < 0) & (yy < 0)
     safe = np.where(peaked, determinant, 1.0)
-    spread = np.where(peaked, np.sqrt(np.sqrt(1.0 / safe)), np.inf)
-    if method == "argmax":
-        offset = 0.25 * np.stack([np.sign(gx), np.sign(gy)], axis=-1)
-    else:
-        newton = np.stack([xy_ * gy - yy * gx, xy_ * gx - xx * gy], axis=-1) / safe[..., None]
-        # The true peak is nearer to this cell than to any other; a flat or noisy map must not throw it further.
-        offset = np.clip(newton, -0.75, 0.75) * peaked[..., None]
-    return Keypoints(xy + offset * (score > 0)[..., None], score, spread)
+    step = np.stack([xy * gy - yy * gx, xy * gx - xx * gy], axis=-1) / safe[..., None]
+    # The true peak is nearer to this cell than to any other; a flat or noisy map must not throw it further.
+    step = np.clip(step, -0.75, 0.75) * peaked[..., None]
+    return step, np.where(peaked, safe**-0.25, np.inf)
 
 
 def _log_patches(heatmaps: NDArray[Any], column: NDArray[np.intp], row: NDArray[np.intp]) -> Array:
-    """Logarithm of the smoothed (2*PATCH-1)^2 cells around each peak, (N, J, P, P); edges repeat the border."""
+    """Logarithm of the smoothed (2*PATCH-1)^2 cells around each peak, (N, J, P, P); maps go on mirrored."""
     n, joints, height, width = heatmaps.shape
     reach = np.arange(-PATCH, PATCH + 1)
-    rows = np.clip(row[..., None] + reach, 0, height - 1)[..., :, None]
-    columns = np.clip(column[..., None] + reach, 0, width - 1)[..., None, :]
+    rows = _mirrored(row[..., None] + reach, height)[..., :, None]
+    columns = _mirrored(column[..., None] + reach, width)[..., None, :]
     i, j = np.ogrid[:n, :joints]
     patch = heatmaps[i[..., None, None], j[..., None, None], rows, columns].astype(np.float64)
     smooth = _TAPS[0] * patch[..., :-2, :] + _TAPS[1] * patch[..., 1:-1, :] + _TAPS[2] * patch[..., 2:, :]
@@ -102,3 +116,9 @@ def _log_patches(heatmaps: NDArray[Any], column: NDArray[np.intp], row: NDArray[
     # A floor relative to the peak keeps noise around zero from dominating the curvature.
     floor = np.maximum(smooth.max(axis=(-2, -1), keepdims=True) * 1e-2, 1e-9)
     return np.asarray(np.log(np.maximum(smooth, floor)))
+
+
+def _mirrored(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+    """Indices beyond either end reflected about the last cell: a peak on the border stays there."""
+    index = np.abs(index)
+    return np.minimum(index, 2 * (size - 1) - index)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.pose.geometry import Array
-from hgrt.pose.heatmaps import Maps
+from hgrt.pose.heatmaps import Maps, peaks, quarter_offset
 from hgrt.pose.skeleton import MPII
 
 WINDOW = 4  # targets are cut off this many cells from their centre
@@ -105,14 +105,10 @@ def decode(plain: NDArray[Any], flipped: NDArray[Any] | None = None) -> tuple[Ar
     if flipped is not None:
         maps = (maps + np.asarray(flipped, dtype=np.float64)[list(MPII.flip), :, ::-1]) / 2
     maps = np.minimum(maps, 1.0)
-    joints, height, width = maps.shape
-    best = maps.reshape(joints, -1).argmax(axis=1)
-    x, y, j = best % width, best // width, np.arange(joints)
-    score = maps[j, y, x]
-    right, left = maps[j, y, np.minimum(x + 1, width - 1)], maps[j, y, np.maximum(x - 1, 0)]
-    below, above = maps[j, np.minimum(y + 1, height - 1), x], maps[j, np.maximum(y - 1, 0), x]
-    offset = np.stack([np.where(right > left, 0.25, -0.25), np.where(below > above, 0.25, -0.25)], axis=1) + 0.5
-    xy = np.stack([x, y], axis=1) + offset * (score > 0)[:, None]
+    column, row = peaks(maps[None])
+    score = maps[np.arange(len(maps)), row[0], column[0]]
+    offset = quarter_offset(maps[None], column, row)[0] + 0.5
+    xy = np.stack([column[0], row[0]], axis=1) + offset * (score > 0)[:, None]
     return xy * 4.0, score
 
 

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import golden
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-import golden
 from hgrt.model.checkpoint import load_checkpoint, published_to_ours
 from hgrt.model.hourglass import Modulation, StackedHourglass
 from hgrt.model.spec import ModelSpec
@@ -125,7 +125,8 @@ def test_one_training_step(fixtures: Path, tmp_path: Path) -> None:
     known = torch.ones(2, 16)
     for sample in range(2):
         for stack in range(2):
-            one = heatmap_loss(heatmaps[sample : sample + 1, stack : stack + 1], targets[sample : sample + 1], known[:1])
+            maps = heatmaps[sample : sample + 1, stack : stack + 1]
+            one = heatmap_loss(maps, targets[sample : sample + 1], known[:1])
             assert one.item() == pytest.approx(expected["loss_per_sample_per_stack"][sample][stack], rel=1e-5)
     loss = heatmap_loss(heatmaps, targets, known)
     assert loss.item() == pytest.approx(expected["loss"], rel=1e-5)
@@ -203,8 +204,8 @@ def test_one_to_eight_stacks(stacks: int) -> None:
     with torch.inference_mode():
         heatmaps = net(pictures(1, 64))
         first = make(ModelSpec(stacks=1, channels=8, latent=4))
-        names = {name: value for name, value in net.state_dict().items() if not name.startswith("stacks.") or ".0." in name[:9]}
-        first.load_state_dict({name: names[name] for name in first.state_dict()})
+        weights = net.state_dict()
+        first.load_state_dict({name: weights[name] for name in first.state_dict()})
         np.testing.assert_allclose(heatmaps[:, :1], first(pictures(1, 64)), atol=1e-5)
     assert heatmaps.shape == (1, stacks, 16, 16, 16)
     assert len({float(one.sum()) for one in heatmaps[0]}) == stacks  # each stack says something of its own

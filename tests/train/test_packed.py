@@ -92,6 +92,10 @@ def test_the_tars_are_needed_only_once(tmp_path: Path) -> None:
     assert people.get(3).image.shape == (43, 60, 3)
 
 
+def cut(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
 def drop_field(field: str) -> Callable[[Path], object]:
     def drop(folder: Path) -> None:
         with h5py.File(folder / "train.h5", "a") as file:
@@ -116,7 +120,7 @@ def set_attribute(name: str, value: str | None) -> Callable[[Path], object]:
     [
         (lambda folder: (folder / "train.h5").unlink(), "no train split"),
         (lambda folder: (folder / "train.h5").write_text("no HDF5"), "cannot be read as HDF5"),
-        (lambda folder: (folder / "train.h5").write_bytes((folder / "train.h5").read_bytes()[:900]), "cannot be read as HDF5"),
+        (lambda folder: cut(folder / "train.h5", 900), "cannot be read as HDF5"),
         *((drop_field(field), f"It lacks {field}") for field in FIELDS),
         (set_attribute("joint_names", None), "joint_names"),
         (set_attribute("tars", None), "tars"),
@@ -125,7 +129,7 @@ def set_attribute(name: str, value: str | None) -> Callable[[Path], object]:
         (set_attribute("tars", "train_0.tar"), "2 pictures"),
         (lambda folder: (folder / "train_1.tar").unlink(), r"train_1\.tar cannot be read"),
         (lambda folder: (folder / "train_1.tar").write_bytes(b"junk" * 999), r"train_1\.tar cannot be read"),
-        (lambda folder: (folder / "train_1.tar").write_bytes((folder / "train_1.tar").read_bytes()[:700]), r"train_1\.tar"),
+        (lambda folder: cut(folder / "train_1.tar", 700), r"train_1\.tar cannot be read"),
         (lambda folder: tar(folder / "train_1.tar", {}), r"First: 1\.jpg"),
     ],
 )
@@ -158,7 +162,8 @@ def test_sets_are_found_and_small_ones_repeated(tmp_path: Path) -> None:
     data = find([tmp_path / "all"], synthetic=7, seed=0)
     assert data.parts == (("big/train", 18, 1), ("small/train", 2, 3), ("synthetic", 7, 1))
     assert len(data.train) == 18 + 3 * 2 + 7
-    assert [(people.name, len(people)) for people in data.val] == [("big/val", 4), ("test only/val", 3), ("synthetic", 7)]
+    judges = [(people.name, len(people)) for people in data.val]
+    assert judges == [("big/val", 4), ("test only/val", 3), ("synthetic", 7)]
     single = find([tmp_path / "all" / "small"], synthetic=0, seed=0)
     assert single.parts == (("small/train", 2, 1),) and single.val == ()
 

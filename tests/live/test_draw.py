@@ -1,0 +1,131 @@
+"""The overlay says what is sure, and no pose or picture makes it fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fakes import pose
+from hgrt.live.draw import JOINTS, LIMBS, draw_box, draw_pose
+from hgrt.live.hud import draw_hud, hud_lines
+from hgrt.pose.geometry import Box, Image
+from hgrt.pose.pose import Pose
+from hgrt.pose.skeleton import MPII, side_of
+
+
+def black(width: int = 200, height: int = 200) -> Image:
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def only(joint: str, score: float) -> Pose:
+    """A pose with one joint, in the middle of the picture."""
+    base, k = pose(), MPII.index(joint)
+    scores, xy = np.zeros(16), base.xy.copy()
+    scores[k], xy[k] = score, (100.0, 100.0)
+    return replace(base, xy=xy, score=scores)
+
+
+@pytest.mark.parametrize("joint", ["l_wrist", "r_ankle", "head_top"])
+def test_a_sure_joint_is_filled_a_doubtful_one_hollow_a_hidden_one_absent(joint: str) -> None:
+    middles, inks = [], []
+    for score in (0.95, 0.3, 0.01):
+        image = black()
+        draw_pose(image, only(joint, score))
+        middles.append(bool(image[100, 100].any()))
+        inks.append(np.count_nonzero(image.any(axis=2)))
+    assert middles == [True, False, False]
+    assert inks[0] > 0 and inks[1] > 0 and inks[2] == 0
+
+
+def test_left_right_and_middle_have_their_own_colours() -> None:
+    colours = {}
+    for joint in ("l_wrist", "r_wrist", "pelvis"):
+        image = black()
+        draw_pose(image, only(joint, 0.95))
+        colours[joint] = tuple(image[100, 100])
+        assert colours[joint] == JOINTS[MPII.index(joint)]
+    assert len(set(colours.values())) == 3
+    for i, j, colour in LIMBS:
+        sides = {side_of(MPII.joints[k]) for k in (i, j)} - {"middle"}
+        assert colour == colours[{"left": "l_wrist", "right": "r_wrist"}.get(next(iter(sides), ""), "pelvis")]
+
+
+def test_limbs_join_the_joints() -> None:
+    image = black()
+    drawn = pose()
+    draw_pose(image, drawn)
+    for i, j, _ in LIMBS:
+        middle = np.round((drawn.xy[i] + drawn.xy[j]) / 2).astype(int)
+        assert image[middle[1], middle[0]].any(), MPII.joints[i]
+
+
+def test_a_limb_with_a_hidden_end_is_not_drawn() -> None:
+    image = black()
+    base = pose()
+    score = base.score.copy()
+    score[MPII.index("r_ankle")] = 0.0
+    draw_pose(image, replace(base, score=score))
+    ends = base.xy[MPII.indices(["r_knee", "r_ankle"])]
+    x, y = np.round(0.25 * ends[0] + 0.75 * ends[1]).astype(int)
+    assert not image[y, x].any()
+
+
+@pytest.mark.parametrize(
+    "xy", [(-50.0, 20.0), (1e4, -1e4), (1e9, 1e9), (-1e12, 3.0), (np.inf, 5.0), (199.6, 199.6), (-0.5, -0.5)]
+)
+def test_joints_outside_the_picture_do_no_harm(xy: tuple[float, float]) -> None:
+    image = black()
+    base = pose()
+    moved = base.xy.copy()
+    moved[::3] = xy
+    draw_pose(image, replace(base, xy=moved))
+    assert image.any()
+
+
+@pytest.mark.parametrize("spread", [np.nan, np.inf, 0.0, 1e9, -1.0])
+def test_an_unknown_spread_does_no_harm(spread: float) -> None:
+    image = black()
+    draw_pose(image, replace(pose(), spread=np.full(16, spread)))
+    assert image.any()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 2), (8, 300), (300, 8), (64, 48), (4000, 3000)])
+@pytest.mark.parametrize("side", [1.0, 140.0, 1e5])
+def test_any_size_of_picture_and_person(width: int, height: int, side: float) -> None:
+    image = black(width, height)
+    box = Box(width / 2, height / 2, side)
+    base = pose()
+    xy = (base.xy - 100) / 140 * side + [width / 2, height / 2]
+    drawn = replace(base, xy=xy, box=box)
+    draw_box(image, box)
+    draw_pose(image, drawn)
+    draw_hud(image, hud_lines(25.0, 12.0, 3, {"network": 20.0, "draw": 1.0}))
+    assert image.shape == (height, width, 3) and image.any()
+
+
+def test_lines_grow_with_the_picture_but_stay_lines() -> None:
+    shares = []
+    for scale in (1, 4, 16):
+        image = black(200 * scale, 200 * scale)
+        base = pose()
+        draw_pose(image, replace(base, xy=base.xy * scale, box=Box(100 * scale, 100 * scale, 140 * scale)))
+        shares.append(np.count_nonzero(image.any(axis=2)) / image[..., 0].size)
+    assert all(0.002 < share < 0.3 for share in shares), shares
+
+
+@pytest.mark.parametrize(
+    ("age", "stages", "lines"),
+    [
+        (None, {}, ["25.0 fps"]),
+        (None, {"network": 20.04}, ["25.0 fps", "network 20.0 ms"]),
+        (12.4, {}, ["25.0 fps", "age 12 ms", "dropped 3"]),
+    ],
+)
+def test_the_hud_says_how_fast_and_for_live_sources_how_old(
+    age: float | None, stages: dict[str, float], lines: list[str]
+) -> None:
+    said = " / ".join(hud_lines(25.0, age, 3, stages))
+    assert all(line in said for line in lines), said
+    assert ("age" in said) is (age is not None)

@@ -1,0 +1,157 @@
+"""The tracker finds a painted person, follows it, loses it and finds it again, with a bounded number of looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fakes import FakeBackend, fake_estimator, joints_of, picture, pose
+from hgrt.live.person import Tracker, box_around, candidates
+from hgrt.pose.geometry import Box, Image
+from hgrt.pose.pose import Pose
+
+PATIENCE = 30  # frames that a search may take; it may look bit by bit
+SIZES = [(640, 360), (360, 640), (900, 300), (300, 900), (400, 400)]
+PLACES = [(0.5, 0.5), (0.12, 0.3), (0.88, 0.72), (0.3, 0.8), (0.75, 0.25)]
+
+Person = tuple[float, float, float]
+
+
+def make() -> tuple[Tracker, FakeBackend]:
+    backend = FakeBackend()
+    return Tracker(fake_estimator(backend)), backend
+
+
+def first_found(tracker: Tracker, image: Image) -> Pose:
+    for _ in range(PATIENCE):
+        if (found := tracker(image)) is not None:
+            return found
+    raise AssertionError(f"not found in {PATIENCE} frames")
+
+
+def assert_on(found: Pose | None, person: Person, share: float = 0.06) -> None:
+    """All joints within a share of the person's height."""
+    assert found is not None
+    off = np.linalg.norm(found.xy - joints_of(person), axis=1)
+    assert off.max() < share * person[2], f"{off.max() / person[2]:.2f} of the height off"
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_a_small_person_is_found_anywhere(width: int, height: int, place: tuple[float, float]) -> None:
+    tall = 0.3 * min(width, height)
+    person = (
+        float(np.clip(place[0] * width, tall / 2, width - tall / 2)),
+        float(np.clip(place[1] * height, tall / 2, height - tall / 2)),
+        tall,
+    )
+    assert_on(first_found(make()[0], picture(width, height, person)), person)
+
+
+@pytest.mark.parametrize("tall", [60, 120, 240, 350])
+def test_people_of_any_size_are_found(tall: int) -> None:
+    person = (350.0, 180.0, float(tall))
+    assert_on(first_found(make()[0], picture(640, 360, person)), person)
+
+
+def test_a_walking_person_is_followed_with_one_look_a_frame() -> None:
+    tracker, backend = make()
+    path = [(100 + 8 * i, 180 + 30 * np.sin(i / 5), 120 + 1.5 * i) for i in range(50)]
+    first_found(tracker, picture(640, 360, path[0]))
+    before = backend.calls
+    for person in path:
+        assert_on(tracker(picture(640, 360, person)), person, 0.1)
+    assert backend.calls - before == len(path)
+    assert backend.seen == backend.calls or backend.seen > backend.calls
+
+
+def test_a_person_who_leaves_is_lost_and_found_again_elsewhere() -> None:
+    tracker, _ = make()
+    here, there = (120.0, 180.0, 150.0), (520.0, 200.0, 120.0)
+    first_found(tracker, picture(640, 360, here))
+    for _ in range(4):
+        assert tracker(picture(640, 360)) is None
+    assert_on(first_found(tracker, picture(640, 360, there)), there)
+    for _ in range(3):  # followed from there on
+        assert_on(tracker(picture(640, 360, there)), there)
+
+
+def test_a_person_who_jumps_is_found_again() -> None:
+    tracker, _ = make()
+    first_found(tracker, picture(640, 360, (100.0, 180.0, 120.0)))
+    there = (560.0, 180.0, 120.0)
+    assert_on(first_found(tracker, picture(640, 360, there)), there)
+
+
+def test_a_change_of_the_frame_size_is_survived() -> None:
+    tracker, _ = make()
+    first_found(tracker, picture(640, 360, (560.0, 180.0, 150.0)))
+    person = (100.0, 70.0, 100.0)
+    assert_on(first_found(tracker, picture(200, 140, person)), person)
+
+
+def test_nobody_is_none_and_costs_a_bounded_number_of_looks() -> None:
+    tracker, backend = make()
+    looks = []
+    for i in range(20):
+        before = backend.seen
+        assert tracker(picture(900, 300, seed=i)) is None
+        looks.append(backend.seen - before)
+    assert 1 <= min(looks)
+    assert max(looks[1:]) <= 10, looks  # once the whole frame was searched in vain
+    assert looks[0] <= 60, looks
+
+
+def test_looks_for_a_person_are_bounded_even_when_just_lost() -> None:
+    tracker, backend = make()
+    first_found(tracker, picture(640, 360, (320.0, 180.0, 200.0)))
+    for _ in range(5):
+        before = backend.seen
+        tracker(picture(640, 360))
+        assert backend.seen - before <= 60
+
+
+@pytest.mark.parametrize("person", [None, (500.0, 180.0, 200.0), (110.0, 110.0, 100.0)])
+def test_a_box_given_by_the_user_is_never_overridden(person: Person | None) -> None:
+    backend = FakeBackend()
+    fixed = Box(100, 100, 160)
+    tracker = Tracker(fake_estimator(backend), fixed)
+    for i in range(5):
+        found = tracker(picture(640, 360, person, seed=i))
+        assert found is not None and found.box == fixed
+    assert (backend.calls, backend.seen) == (5, 5)
+
+
+def test_the_marks_of_the_stages_are_passed_on() -> None:
+    marks: list[str] = []
+    make()[0](picture(640, 360), marks.append)
+    assert set(marks) == {"crop", "network", "decode"}
+
+
+@pytest.mark.parametrize(("width", "height"), [*SIZES, (1, 1), (2, 1000), (4000, 3), (1920, 1080)])
+def test_the_squares_of_a_search_cover_the_whole_frame(width: int, height: int) -> None:
+    squares = candidates(width, height)
+    assert 1 <= len(squares) <= 60 or min(width, height) < 10
+    covered = np.zeros((height, width), bool)
+    for box in squares[1:] or squares:
+        low_x, low_y = (max(0, int(np.ceil(c - box.side / 2))) for c in (box.cx, box.cy))
+        covered[low_y : int(box.cy + box.side / 2) + 1, low_x : int(box.cx + box.side / 2) + 1] = True
+    assert covered.all()
+
+
+def test_a_box_needs_some_sure_joints() -> None:
+    sure = pose(score=0.9)
+    box = box_around(sure)
+    assert box is not None
+    low, high = sure.xy.min(axis=0), sure.xy.max(axis=0)
+    assert np.all(np.array([box.cx, box.cy]) - box.side / 2 < low)
+    assert np.all(np.array([box.cx, box.cy]) + box.side / 2 > high)
+    assert box_around(pose(score=0.0)) is None
+
+
+def test_a_doubtful_joint_far_away_does_not_draw_the_box() -> None:
+    sure = pose(score=0.9)
+    xy, score = sure.xy.copy(), sure.score.copy()
+    xy[3], score[3] = (10_000, 10_000), 0.01
+    box = box_around(Pose(xy, score, sure.spread, sure.box))
+    assert box is not None and box.side < 1000
