@@ -10,6 +10,8 @@ from rich.console import Console
 
 from hgrt.errors import HgrtError
 
+INTERRUPTED = 130  # what shells give a program that Ctrl-C ended
+
 
 def train(
     stacks: Annotated[
@@ -44,6 +46,7 @@ def train(
 
     from hgrt.train.data.find import WHERE_FROM, find
     from hgrt.train.distributed import join
+    from hgrt.train.loop import InterruptedTraining
     from hgrt.train.loop import train as run
     from hgrt.train.recipe import Recipe
 
@@ -80,17 +83,15 @@ def train(
             console.print(f"{spec}; {world.size} x {world.device}; run folder {folder}")
             for name, people, repeat in sets.parts:
                 console.print(f"  {name}: {people} people" + (f", {repeat} times an epoch" if repeat > 1 else ""))
-        best = run(
-            folder,
-            spec,
-            recipe,
-            sets,
-            world,
-            default_workers(world.device.type) if workers is None else workers,
-            console,
-        )
+        if workers is None:
+            workers = default_workers(world.device.type)
+        best = run(folder, spec, recipe, sets, world, workers, console)
         if world.leads:
             console.print(f"Best averaged weights: {best}")
+    except InterruptedTraining as stop:
+        if world.leads:
+            console.print(str(stop))
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         world.close()
 

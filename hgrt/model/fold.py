@@ -45,7 +45,7 @@ def folded(model: StackedHourglass) -> StackedHourglass:
             _fold(module, "conv2", "bn3")
     for stack in model.stacks:
         if isinstance(stack, Stack) and isinstance(stack.modulation, Modulation):
-            stack.modulation = FoldedModulation(stack.modulation)
+            stack.add_module("modulation", FoldedModulation(stack.modulation))
     return model
 
 
@@ -70,7 +70,7 @@ class FoldedModulation(nn.Module):
         self.expand.bias.copy_(flat[0])
         last = cast(CoordConvTranspose, original.up[2])
         seen = last.coordinates.shape[1]
-        self.up = nn.ConvTranspose2d(self.shape[0], last.conv.out_channels, last.conv.kernel_size, bias=False)
+        self.up = nn.ConvTranspose2d(self.shape[0], last.conv.out_channels, last.conv.kernel_size[0], bias=False)
         self.up.weight.copy_(last.conv.weight[seen:])
         self.register_buffer(
             "offset", F.conv_transpose2d(last.coordinates, last.conv.weight[:seen], last.conv.bias), persistent=False
@@ -78,7 +78,7 @@ class FoldedModulation(nn.Module):
 
     def forward(self, bottom: Tensor) -> Tensor:
         x = F.relu(self.expand(self.encode(to_4x4(bottom).flatten(1))))
-        return cast(Tensor, self.up(x.unflatten(1, self.shape)) + self.offset)
+        return cast(Tensor, self.up(x.reshape(-1, *self.shape)) + self.offset)
 
 
 def _fold(parent: nn.Module, conv: str, norm: str, transpose: bool = False) -> None:
