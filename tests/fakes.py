@@ -6,6 +6,9 @@ given, as a real network would, so that searching, following and mapping back ar
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,3 +145,25 @@ def read_video(path: Path) -> list[Image]:
             capture.release()
             return found
         found.append(np.asarray(image, np.uint8))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, without a screen."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "200", **more}
+
+
+def hgrt(*arguments: object, cwd: Path, limit_s: float = 120) -> subprocess.CompletedProcess[str]:
+    """The real program in a process of its own."""
+    command = [sys.executable, "-m", "hgrt", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=limit_s, check=False
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Assert that the program ended as for a user's mistake: exit code 2, plain words, no traceback."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    for word in words:
+        assert word in done.stderr, f"{word!r} is not in: {done.stderr}"

@@ -109,8 +109,6 @@ def demo(
                 max_frames=max_frames,
                 stopped=lambda: interrupted() or (window is not None and window.stopped),
             )
-    for note in frames.notes:
-        console.print(f"Note: {note}", style="yellow")
     report(console, summary, watch)
     scored = truth.result() if truth is not None else None
     if scored is not None:
@@ -118,6 +116,8 @@ def demo(
             f"PCKh@0.5 against the clip's known joints: {100 * scored.total.rate:.1f} %"
             f" ({scored.protocol}, {scored.total.count} joints)"
         )
+    for note in frames.notes:
+        console.print(f"Note: {note}", style="yellow", markup=False)
     for sink in sinks:
         if sink.said:
             console.print(f"Written: {sink.said}")
@@ -164,12 +164,12 @@ def parse_box(text: str) -> Box:
 
     try:
         x, y, w, h = (float(part) for part in text.split(","))
-        if w <= 0 or h <= 0:
-            raise ValueError("width and height must be positive")
         return Box.from_xywh(x, y, w, h)
     except ValueError as error:
         raise HgrtError(
-            f"--box {text} is not a box.", str(error), "Give x,y,w,h in pixels, such as --box 100,50,200,400"
+            f"--box {text} is not a box.",
+            "It takes four finite numbers, and a width and height above zero.",
+            "Give x,y,w,h in pixels, such as --box 100,50,200,400",
         ) from error
 
 

@@ -30,9 +30,7 @@ class Live(Source):
         self._capture: Any = cv2.VideoCapture(where)
         if not self._capture.isOpened():
             self._capture.release()
-            raise HgrtError(
-                f"{name[:1].upper()}{name[1:]} cannot be opened.", "Nothing answered, or another program has it."
-            )
+            raise HgrtError(f"Cannot open {name}.", "Nothing answered, or another program has it.")
         if isinstance(where, int):
             # Many webcams give 30 frames a second only in MJPG; those that cannot ignore the wish.
             self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))

@@ -70,6 +70,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).strip().partition("\n")[0]
+        if "weights_only" in reason:  # torch's own advice there is to give up the protection
+            reason = "It is no torch file, or it holds more than weights."
         raise HgrtError(f"{path} is not a torch checkpoint that can be loaded safely.", reason) from error
     if not isinstance(content, Mapping):
         raise HgrtError(f"{path} holds a {type(content).__name__}, not a checkpoint.")

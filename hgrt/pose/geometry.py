@@ -32,7 +32,12 @@ class Box:
 
     @classmethod
     def from_xywh(cls, x: float, y: float, w: float, h: float, margin: float = 1.25) -> Box:
-        """The square around a person box: x, y its left and top edge in pixels; `margin` enlarges its longer side."""
+        """The square around a person box: x, y its left and top edge in pixels; `margin` enlarges its longer side.
+
+        ValueError unless width and height are positive.
+        """
+        if not (w > 0 and h > 0):
+            raise ValueError(f"a box has a positive width and height, not {w} x {h}")
         return cls(x - 0.5 + w / 2, y - 0.5 + h / 2, max(w, h) * margin)
 
     @classmethod

@@ -7,7 +7,10 @@ Weights and crops come from a recipe, so that only a sample of the answers is st
 
 from __future__ import annotations
 
+import atexit
+import functools
 import sys
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +22,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import golden
+from hgrt.engine.onnx import export_onnx
 from hgrt.model.checkpoint import load_checkpoint, save_checkpoint
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.model.spec import ModelSpec
@@ -75,6 +79,19 @@ def exact(path: Path) -> NDArray[np.float64]:
     rgb = crops(net.spec.input)[..., ::-1] / 255.0
     with torch.inference_mode():
         return np.asarray(net(torch.from_numpy(rgb).permute(0, 3, 1, 2).contiguous())[:, -1].numpy())
+
+
+@functools.cache
+def files(name: str) -> dict[str, Path]:
+    """The network as files, by suffix. Made once a process, because an export takes seconds."""
+    scratch = TemporaryDirectory(prefix="hgrt-golden-")
+    atexit.register(scratch.cleanup)
+    checkpoint = NETWORKS[name](Path(scratch.name))
+    onnx = checkpoint.with_suffix(".onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's exporter about torch itself
+        export_onnx(load_checkpoint(checkpoint), onnx)
+    return {".pt": checkpoint, ".onnx": onnx}
 
 
 if __name__ == "__main__":

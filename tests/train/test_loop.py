@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -170,7 +171,7 @@ def test_stopped_twice(straight: Path, tmp_path: Path) -> None:
 
 def test_a_finished_run_is_left_alone(straight: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    go(run)
+    shutil.copytree(straight, run)
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     assert "epoch" not in go(run)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before

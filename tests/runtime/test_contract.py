@@ -1,0 +1,239 @@
+"""The one contract, kept by every runtime alike: the numbers, the refusals, and the truth about what runs."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hgrt.errors import HgrtError
+from hgrt.runtime.base import BACKENDS, Backend, Precision, open_backend
+from runtime.make_golden import CROPS, LITE, NETWORKS, STEP, crops, files
+
+LIBRARY = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+SUFFIX = {"onnxruntime": ".onnx", "openvino": ".onnx", "torch": ".pt"}
+GOLDEN = Path(__file__).with_name("golden.npz")
+
+pytest.importorskip("torch", reason="the networks are made with torch")
+
+
+def weights(network: str, runtime: str) -> Path:
+    """The network as the file that the runtime takes; skips where it is not installed."""
+    if importlib.util.find_spec(LIBRARY[runtime]) is None:
+        pytest.skip(f"{LIBRARY[runtime]} is not installed")
+    return files(network)[SUFFIX[runtime]]
+
+
+def stored(name: str) -> NDArray[Any]:
+    with np.load(GOLDEN) as file:
+        return np.asarray(file[name])
+
+
+def deviation(maps: NDArray[Any], network: str) -> float:
+    """The largest difference from the golden numbers, relative to their range."""
+    golden = stored(network)[: len(maps)]
+    return float(np.abs(maps[..., ::STEP, ::STEP] - golden).max() / np.ptp(golden))
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def network(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=list(BACKENDS))
+def backend(request: pytest.FixtureRequest, network: str) -> Iterator[Backend]:
+    runtime = str(request.param)
+    with open_backend(runtime, weights(network, runtime)) as opened:
+        yield opened
+
+
+def test_every_runtime_is_tested() -> None:
+    assert set(BACKENDS) == set(LIBRARY) == set(SUFFIX)
+
+
+def test_the_answer_is_the_golden_one(backend: Backend, network: str) -> None:
+    spec = backend.info.spec
+    maps = backend.infer(crops(spec.input))
+    assert maps.shape == (CROPS, 16, spec.heatmap, spec.heatmap)
+    assert maps.dtype == np.float32
+    assert deviation(maps, network) < 1e-5
+    places = maps.reshape(CROPS, 16, -1).argmax(-1)
+    np.testing.assert_array_equal(places, stored(f"{network}_argmax"))
+
+
+def test_the_batch_and_repetition_make_no_difference(backend: Backend, network: str) -> None:
+    pixels = crops(backend.info.spec.input)
+    together = backend.infer(pixels).copy()
+    for i in (0, 2, 1):
+        alone = backend.infer(pixels[i : i + 1])
+        assert alone.shape == (1, *together.shape[1:])
+        np.testing.assert_allclose(alone[0], together[i], atol=1e-5 * np.ptp(together))
+    np.testing.assert_array_equal(backend.infer(pixels), together)
+
+
+def test_colours_are_blue_green_red(backend: Backend, network: str) -> None:
+    pixels = crops(backend.info.spec.input)
+    swapped = backend.infer(pixels[..., ::-1])
+    assert deviation(swapped, network) > 1e-3
+
+
+def test_memory_may_lie_as_it_likes(backend: Backend, network: str) -> None:
+    pixels = crops(backend.info.spec.input)
+    wide = np.zeros((*pixels.shape[:2], pixels.shape[2] + 8, 3), np.uint8)
+    wide[:, :, 4:-4] = pixels
+    for lies in (wide[:, :, 4:-4], np.asfortranarray(pixels), np.repeat(pixels, 2, axis=0)[::2]):
+        assert not lies.flags.c_contiguous
+        assert deviation(backend.infer(lies), network) < 1e-5
+    pixels.flags.writeable = False
+    assert deviation(backend.infer(pixels), network) < 1e-5
+
+
+def test_the_crops_are_left_as_they_are(backend: Backend) -> None:
+    pixels = crops(backend.info.spec.input)
+    backend.infer(pixels)
+    np.testing.assert_array_equal(pixels, crops(backend.info.spec.input))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda pixels: pixels[0],
+        lambda pixels: pixels[:0],
+        lambda pixels: pixels[:, :-1],
+        lambda pixels: pixels[:, :, :-64],
+        lambda pixels: pixels[..., :2],
+        lambda pixels: pixels.transpose(0, 3, 1, 2),
+        lambda pixels: pixels.astype(np.float32),
+        lambda pixels: pixels.astype(np.int8),
+    ],
+    ids=["no batch", "none", "low", "narrow", "two colours", "colours first", "float", "signed"],
+)
+def test_another_shape_or_type_is_refused(backend: Backend, wrong: Any) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        backend.infer(wrong(crops(backend.info.spec.input)))
+
+
+def test_the_info_is_true(backend: Backend, network: str) -> None:
+    info = backend.info
+    assert info.runtime in BACKENDS
+    assert (info.asked, info.running) == ("fp32", "fp32")  # OpenVINO left alone would run bfloat16 where it can
+    assert info.weights == files(network)[SUFFIX[info.runtime]]
+    assert info.spec == LITE if network == "lite" else (info.spec.input, info.spec.channels) == (256, 32)
+    assert info.threads >= 1 and info.device
+    assert LIBRARY[info.runtime] in info.versions
+    assert all(version[:1].isdigit() for version in info.versions.values())
+    for word in (info.runtime, info.device, "fp32", *info.versions.values()):
+        assert word in str(info)
+
+
+def test_timings_are_none_or_milliseconds(backend: Backend) -> None:
+    timings = backend.timings()
+    assert timings is None or min(timings.h2d, timings.compute, timings.d2h) >= 0
+
+
+@pytest.mark.parametrize("runtime", list(BACKENDS))
+def test_closed_is_closed(runtime: str) -> None:
+    with open_backend(runtime, weights("lite", runtime), threads=1) as opened:
+        assert opened.info.threads == 1
+        opened.close()
+        opened.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            opened.infer(crops(LITE.input))
+
+
+@pytest.mark.parametrize("runtime", list(BACKENDS))
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_what_runs_is_what_was_asked_for_or_an_error(runtime: str, precision: Precision) -> None:
+    path = weights("lite", runtime)
+    try:
+        backend = open_backend(runtime, path, precision)
+    except HgrtError as error:
+        assert precision != "fp32"
+        assert f"where {precision} was asked for" in error.what
+        return
+    with backend:
+        assert (backend.info.asked, backend.info.running) == (precision, precision)
+        away = deviation(backend.infer(crops(LITE.input)), "lite")
+    # Half precision that is as good as single has not run.
+    assert away < 1e-5 if precision == "fp32" else 1e-5 < away < 0.1
+
+
+def _text(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.write_text("not a network\n" * 50)
+    return path
+
+
+def _empty(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.touch()
+    return path
+
+
+def _cut(folder: Path, name: str) -> Path:
+    path = folder / name
+    whole = files("lite")[path.suffix].read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return path
+
+
+def _folder(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
+
+
+@pytest.mark.parametrize("make", [_text, _empty, _cut, _folder, lambda folder, name: folder / name])
+@pytest.mark.parametrize("runtime", list(BACKENDS))
+def test_a_file_that_is_no_network_is_refused_by_name(runtime: str, make: Any, tmp_path: Path) -> None:
+    weights("lite", runtime)
+    path = make(tmp_path, "net" + SUFFIX[runtime])
+    with pytest.raises(HgrtError) as error:
+        open_backend(runtime, path)
+    assert str(path) in error.value.what
+    assert error.value.why
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_an_onnx_file_of_somebody_else_is_refused(runtime: str, tmp_path: Path) -> None:
+    weights("lite", runtime)
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Relu", ["x"], ["y"])],
+        "foreign",
+        [value("x", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+        [value("y", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+    )
+    path = tmp_path / "foreign.onnx"
+    onnx.save(onnx.helper.make_model(graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 18)]), path)
+    with pytest.raises(HgrtError, match="not one that hgrt wrote") as error:
+        open_backend(runtime, path)
+    assert "hgrt.spec" in error.value.why and "hgrt export" in error.value.fix
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"stacks": 99}', '{"unheard_of": 1}'])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_description_that_cannot_be_read_is_refused(runtime: str, text: str, tmp_path: Path) -> None:
+    weights("lite", runtime)
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(files("lite")[".onnx"])
+    (entry,) = (item for item in model.metadata_props if item.key == "hgrt.spec")
+    entry.value = text
+    path = tmp_path / "changed.onnx"
+    onnx.save(model, path)
+    with pytest.raises(HgrtError):
+        open_backend(runtime, path)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "suffix", "words"), [("torch", ".onnx", "not ONNX files"), ("onnxruntime", ".pt", "not an ONNX file")]
+)
+def test_the_file_of_another_runtime_is_refused(runtime: str, suffix: str, words: str) -> None:
+    weights("lite", runtime)
+    with pytest.raises(HgrtError, match=words):
+        open_backend(runtime, files("lite")[suffix])
