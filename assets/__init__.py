@@ -1,1 +1,1 @@
-"""Bundled files: weights and a sample clip. See README.md beside this file for what they are and where they come from."""
+"""Bundled files: weights and a sample clip. README.md beside this file says what they are and where they come from."""

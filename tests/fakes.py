@@ -28,8 +28,8 @@ from hgrt.runtime.base import Backend, BackendInfo
 MAGENTA = (255, 0, 255)
 SPEC = ModelSpec(stacks=1, channels=8, gate="none", input=192)
 WHERE = np.array(
-    [(-1, 2), (-1, 1), (-0.6, 0.4), (0.6, 0.4), (1, 1), (1, 2), (0, 0.4), (0, -1), (0, -1.4), (0, -2)]
-    + [(-1, 0.2), (-1, -0.4), (-0.6, -1), (0.6, -1), (1, -0.4), (1, 0.2)]
+    [(-1, 2), (-1, 1), (-0.6, 0.4), (0.6, 0.4), (1, 1), (1, 2), (0, 0.4), (0, -1), (0, -1.4), (0, -2),
+     (-1, 0.2), (-1, -0.4), (-0.6, -1), (0.6, -1), (1, -0.4), (1, 0.2)]
 ) / [2, 4]  # fmt: skip
 """Joints of a painted person (16, 2), in widths and heights of the rectangle from its middle."""
 

@@ -101,13 +101,6 @@ def make_example(
     return Example(image, encode(xy_hm, labelled, size // 4, sigma), known.astype(np.float32))
 
 
-def plain_example(sample: Sample, size: int, sigma: float) -> Example:
-    """The person's own box, without any augmentation."""
-    affine = sample.box.to_crop(size)
-    targets = encode(to_heatmap(sample, affine, size), sample.labelled & in_picture(sample), size // 4, sigma)
-    return Example(warp(sample.image, affine, size), targets, sample.labelled.astype(np.float32))
-
-
 def to_heatmap(sample: Sample, affine: Array, size: int) -> Array:
     """The joints in heatmap cells, given the affine from image to crop."""
     return apply(compose(invert(heatmap_to_crop(size // 4, size)), affine), sample.joints)

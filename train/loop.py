@@ -68,8 +68,7 @@ def train(
             task = bar.add_task(f"epoch {epoch + 1}/{recipe.epochs}, {stage.size} px", total=steps, completed=first)
             loader = batches(data.train, scenes, recipe, epoch, first, world.rank, world.size, workers)
             for step, batch in enumerate(loader, start=first):
-                rate = recipe.rate(epoch + step / steps)
-                loss, finite = _step(model, net, optimizer, batch, rate, recipe, device)
+                loss, finite = _step(model, net, optimizer, batch, recipe.rate(epoch + step / steps), recipe, device)
                 state["skipped"] += not finite
                 if finite:
                     ema.update(net)
@@ -85,31 +84,11 @@ def train(
                     raise InterruptedTraining(
                         f"Stopped in epoch {epoch + 1}.", fix=f"Everything is in {run}; --resume goes on."
                     )
-            seconds = time.monotonic() - began
             state["epoch"], state["step"] = epoch + 1, 0
             if world.leads:
-                scores = {
-                    people.name: evaluate(ema.model, people, stage.size, device).total.rate for people in data.val
-                }
-                speed = {
-                    "images_per_s": round(done / seconds, 1),
-                    "seconds": round(seconds, 1),
-                    "skipped": state["skipped"],
-                }
-                rates = {name: round(100 * value, 2) for name, value in scores.items()}
-                loss_now = round(state["loss"] or 0, 6)
-                append(
-                    run / "log.csv",
-                    {"epoch": epoch + 1, "size": stage.size, "lr": rate, "loss": loss_now, **speed, **rates},
-                )
-                console.print(
-                    f"epoch {epoch + 1:3d}  {stage.size} px  loss {loss_now:.5f}  "
-                    f"{speed['images_per_s']} images/s  {rates}"
-                )
-                mean = float(np.mean(list(scores.values()))) if scores else -float(state["loss"] or 0)
-                if state["best"] is None or mean > state["best"] or stage.size > state["best_size"]:
-                    state["best"], state["best_size"] = mean, stage.size
-                    save_checkpoint(run / "best.pt", ema.model, epoch=epoch + 1, pckh=rates)
+                rate, seconds = recipe.rate(epoch + (steps - 1) / steps), time.monotonic() - began
+                pace = {"lr": rate, "images_per_s": round(done / seconds, 1), "seconds": round(seconds, 1)}
+                _measure(run, ema, data, stage.size, device, state, pace, console)
                 _save(run, net, ema, optimizer, state)
             bar.remove_task(task)
             world.wait()
@@ -140,6 +119,29 @@ def _step(
     if finite:
         optimizer.step()
     return float(loss.detach()), finite
+
+
+def _measure(
+    run: Path,
+    ema: Ema,
+    data: DataSets,
+    size: int,
+    device: torch.device,
+    state: dict[str, Any],
+    pace: dict[str, float],
+    console: Console,
+) -> None:
+    """After an epoch: PCKh@0.5 of the averaged weights on every validation set, a row in the log, and the best kept."""
+    rates = {people.name: round(100 * evaluate(ema.model, people, size, device).total.rate, 2) for people in data.val}
+    loss = round(state["loss"] or 0.0, 6)
+    row = {"epoch": state["epoch"], "size": size, "loss": loss, **pace, "skipped": state["skipped"], **rates}
+    append(run / "log.csv", row)
+    console.print(f"epoch {state['epoch']:3d}  {size} px  loss {loss:.5f}  {pace['images_per_s']} images/s  {rates}")
+    mean = float(np.mean(list(rates.values()))) if rates else -loss
+    # Scores at different sizes do not compare, and the last size is the one that is used.
+    if state["best"] is None or mean > state["best"] or size > state["best_size"]:
+        state["best"], state["best_size"] = mean, size
+        save_checkpoint(run / "best.pt", ema.model, epoch=state["epoch"], pckh=rates)
 
 
 def bf16(device: torch.device) -> bool:

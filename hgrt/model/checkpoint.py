@@ -7,9 +7,10 @@ refused with the names that differ; nothing is ever loaded in part.
 from __future__ import annotations
 
 import os
-import pickle
 import re
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,18 @@ PREFIXES = ("model.module.", "module.model.", "module.", "model.")
 
 def save_checkpoint(path: Path, model: StackedHourglass, **extra: object) -> None:
     """Write weights and spec, and `extra` plain values or tensors beside them; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     content = {METADATA_KEY: asdict(model.spec), "state_dict": model.state_dict(), **extra}
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as stream:
             torch.save(content, stream)
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise HgrtError(f"The checkpoint {path} cannot be written.", str(error), "Is the disk full?") from error
 
 
@@ -67,8 +69,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise HgrtError(f"There is no checkpoint at {path}.", fix="Check the path.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's thoughts on foreign files
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler answers foreign bytes with almost any exception
         reason = str(error).strip().partition("\n")[0]
         if "weights_only" in reason:  # torch's own advice there is to give up the protection
             reason = "It is no torch file, or it holds more than weights."
@@ -148,6 +152,8 @@ def _without_prefix(key: str) -> str:
 
 
 def _fit(model: StackedHourglass, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise HgrtError(f"The weights in {path} are not a mapping of names to tensors.")
     wanted = model.state_dict()
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}  # torch 0.4 wrote none
     problems = {

@@ -90,6 +90,8 @@ class ModelSpec:
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> ModelSpec:
         """From plain values; ValueError names keys that this version does not know."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"expected names and values, not {type(values).__name__}")
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"unknown keys {', '.join(unknown)}: written by a newer hgrt?")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from fakes import hgrt, refused
 
 pytest.importorskip("torch")
@@ -16,8 +15,6 @@ pytest.importorskip("h5py")
     ("arguments", "words"),
     [
         ([], ["nothing to train on", "packed data in", "/data", "MPII", "human-pose.mpi-inf.mpg.de", "--synthetic"]),
-        (["--data", "nowhere"], ["no data folder nowhere", "MPII", "--synthetic"]),
-        (["--data", "."], ["no packed data in .", "train.h5"]),
         (["--preset", "huge", "--synthetic", "2"], ["no preset 'huge'", "lite", "reference"]),
         (["--resume", "--exp", "gone", "--synthetic", "2"], ["no run in exp/gone", "last.pt"]),
         (["--epochs", "0"], ["--epochs"]),

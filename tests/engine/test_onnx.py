@@ -1,4 +1,4 @@
-"""The exported file is the network: same numbers with everything folded, its description inside, nothing of this machine."""
+"""The exported file is the network: the same numbers, its description inside, and nothing of this machine."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 import onnxruntime as ort  # noqa: E402  # after the skips
+from runtime.make_golden import LITE, NETWORKS, crops, files  # noqa: E402
 
 from hgrt.engine.onnx import INPUT, OUTPUT, export_onnx  # noqa: E402
 from hgrt.errors import HgrtError  # noqa: E402
@@ -25,7 +26,6 @@ from hgrt.model.fold import folded  # noqa: E402
 from hgrt.model.hourglass import StackedHourglass  # noqa: E402
 from hgrt.model.spec import METADATA_KEY, ModelSpec  # noqa: E402
 from hgrt.pose.skeleton import MPII  # noqa: E402
-from runtime.make_golden import LITE, NETWORKS, crops, files  # noqa: E402
 
 TINY = ModelSpec(stacks=2, channels=8, gate="none", latent=4, block="postact", stem="light", input=128)
 
@@ -168,7 +168,7 @@ def test_the_file_is_one_file_and_passes_the_checker(fixed: Path) -> None:
 
 def test_nothing_of_the_exporting_machine_is_in_the_file(fixed: Path) -> None:
     here = Path(__file__).resolve()
-    words = [str(here.parents[2]), str(Path.home()), "site-packages", ".py", "stack_trace", "File \"", "/tmp/"]
+    words = [str(here.parents[2]), str(Path.home()), "site-packages", ".py", "stack_trace", 'File "', "/tmp/"]
     words += [name for name in (socket.gethostname(), getpass.getuser()) if len(name) > 4]
     for path in (fixed, *(files(name)[".onnx"] for name in NETWORKS)):
         content = path.read_bytes()

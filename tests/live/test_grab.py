@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-
 from fakes import number_of, numbered
+
 from hgrt.errors import HgrtError
 from hgrt.live import grab
 from hgrt.live.grab import Live
@@ -161,9 +161,7 @@ def test_what_cannot_be_opened_is_said_and_let_go(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("said", "expected"), [(60.0, 60.0), (0.0, 30.0), (-1.0, 30.0), (90000.0, 30.0), (float("nan"), 30.0)]
 )
-def test_a_rate_that_makes_no_sense_is_replaced(
-    said: float, expected: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rate_that_makes_no_sense_is_replaced(said: float, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Camera, "fps", said)
     source, camera = live()
     camera.pictures.put(None)

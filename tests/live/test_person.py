@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from fakes import FakeBackend, fake_estimator, joints_of, picture, pose
+
 from hgrt.live.person import Tracker, box_around, candidates
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.pose import Pose
@@ -62,7 +62,6 @@ def test_a_walking_person_is_followed_with_one_look_a_frame() -> None:
     for person in path:
         assert_on(tracker(picture(640, 360, person)), person, 0.1)
     assert backend.calls - before == len(path)
-    assert backend.seen == backend.calls or backend.seen > backend.calls
 
 
 def test_a_person_who_leaves_is_lost_and_found_again_elsewhere() -> None:
@@ -97,7 +96,7 @@ def test_nobody_is_none_and_costs_a_bounded_number_of_looks() -> None:
         before = backend.seen
         assert tracker(picture(900, 300, seed=i)) is None
         looks.append(backend.seen - before)
-    assert 1 <= min(looks)
+    assert min(looks) >= 1
     assert max(looks[1:]) <= 10, looks  # once the whole frame was searched in vain
     assert looks[0] <= 60, looks
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
 from fakes import frame, number_of, numbered, pose, read_video
+
 from hgrt.errors import HgrtError
 from hgrt.live.sink import CODECS, JsonlSink, PictureSink, Sink, VideoSink, check_writable, open_output, probe_codec
 from hgrt.pose.geometry import Box
@@ -62,9 +62,8 @@ def test_odd_sizes_are_written(width: int, height: int, tmp_path: Path) -> None:
 def test_a_picture_too_small_for_any_video_is_an_error_and_no_success(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     sink = VideoSink(path, 25.0)
-    with pytest.raises(HgrtError, match="cannot be written"):
-        with sink:
-            sink.write(frame(0), None, np.zeros((1, 1, 3), np.uint8))
+    with pytest.raises(HgrtError, match="cannot be written"), sink:
+        sink.write(frame(0), None, np.zeros((1, 1, 3), np.uint8))
     assert not sink.said
 
 
@@ -135,7 +134,7 @@ def test_the_probe_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_build_without_codecs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CODECS, ".mp4", ("none", "nope"))
-    with pytest.raises(HgrtError, match="cannot write .mp4"):
+    with pytest.raises(HgrtError, match=r"cannot write \.mp4"):
         probe_codec(".mp4")
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fakes import pose
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fakes import pose
 from hgrt.live.smooth import OneEuro
 from hgrt.pose.geometry import Box
 
@@ -84,7 +84,9 @@ def test_what_it_returned_and_was_given_stays_as_it_was() -> None:
     one_euro = OneEuro()
     given_, outputs = replace(BASE, xy=BASE.xy.copy()), []
     for i in range(5):
-        outputs.append((out := one_euro(given_ if i == 0 else replace(BASE, xy=BASE.xy + 9 * i), i / FPS), out.xy.copy()))
+        outputs.append(
+            (out := one_euro(given_ if i == 0 else replace(BASE, xy=BASE.xy + 9 * i), i / FPS), out.xy.copy())
+        )
     np.testing.assert_array_equal(given_.xy, BASE.xy)
     for out, copy in outputs:
         np.testing.assert_array_equal(out.xy, copy)

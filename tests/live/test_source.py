@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
 from fakes import number_of, numbered, write_video
+
 from hgrt.errors import HgrtError
 from hgrt.live.source import Pictures, Source, Video, open_source, read_picture
 

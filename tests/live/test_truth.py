@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from fakes import frame, pose
+
 from hgrt.errors import HgrtError
 from hgrt.live.truth import TruthSink
 
@@ -40,14 +40,14 @@ def test_right_wrong_and_missed(truth: TruthSink) -> None:
     assert rate(truth) == 1.0
     truth.write(frame(1), None, image)  # nobody found: all joints missed
     assert rate(truth) == pytest.approx(1 / 2)
-    truth.write(frame(2), replace(BASE, xy=BASE.xy + [0.0, 11.0]), image)  # more than half a head off
+    truth.write(frame(2), replace(BASE, xy=BASE.xy + np.array([0.0, 11.0])), image)  # more than half a head off
     assert rate(truth) == pytest.approx(1 / 3)
     assert rate(truth, bound=0.6) == pytest.approx(2 / 3)
 
 
 def test_each_frame_is_compared_with_its_own_joints(tmp_path: Path) -> None:
     path = tmp_path / "clip.json"
-    walk = [(BASE.xy + [40.0 * i, 0.0]).tolist() for i in range(4)]
+    walk = [(BASE.xy + np.array([40.0 * i, 0.0])).tolist() for i in range(4)]
     path.write_text(json.dumps({"joints": walk, "head_size": [20.0] * 4}))
     sink = TruthSink(path)
     for index in (1, 3):  # frames may be left out

@@ -22,14 +22,13 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import golden
+
 from hgrt.engine.onnx import export_onnx
 from hgrt.model.checkpoint import load_checkpoint, save_checkpoint
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.model.spec import ModelSpec
 
-LITE = ModelSpec(
-    stacks=1, channels=24, growth=8, gate="bounded", latent=16, block="postact", stem="light", input=192
-)
+LITE = ModelSpec(stacks=1, channels=24, growth=8, gate="bounded", latent=16, block="postact", stem="light", input=192)
 CROPS, STEP = 3, 3  # crops of each network; every third row and column of their heatmaps is stored
 
 

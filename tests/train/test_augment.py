@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hgrt.pose.geometry import Box, apply, heatmap_to_crop, invert
 from hgrt.pose.heatmaps import decode
 from hgrt.pose.skeleton import MPII
-from hgrt.train.augment import LOWER, UPPER, Augmentation, choose_view, make_example, plain_example
+from hgrt.train.augment import LOWER, UPPER, Augmentation, choose_view, make_example
 from hgrt.train.data.sample import Sample
 
 STILL = Augmentation(
@@ -219,7 +219,7 @@ def test_the_generator_decides_everything(size: int) -> None:
 def test_appearance_leaves_the_targets_alone() -> None:
     picture = np.random.default_rng(2).integers(0, 256, (300, 300, 3), dtype=np.uint8)
     person = sample(picture, standing())
-    plain = plain_example(person, SIZE, SIGMA)
+    plain = make_example(person, SIZE, SIGMA, STILL, [], np.random.default_rng(9))
     for change in ({"colour": 0.3}, {"grey_p": 1.0}, {"soft_p": 1.0}, {"noise_p": 1.0}, {"occlude_p": 1.0}):
         for seed in range(3):
             example = make_example(person, SIZE, SIGMA, replace(STILL, **change), [], np.random.default_rng(seed))  # type: ignore[arg-type]

@@ -55,7 +55,8 @@ class PackedPeople:
 
     def get(self, index: int) -> Sample:
         name = self._names[index]
-        image = cv2.imdecode(self._jpegs[name], cv2.IMREAD_COLOR)
+        jpeg = self._jpegs[name]
+        image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR) if len(jpeg) else None
         if image is None:
             raise HgrtError(f"The picture {name} of {self.name} cannot be decoded.")
         return Sample(
