@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import SPEC, FakeBackend, fake_estimator, gaussians, picture, pose
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import SPEC, FakeBackend, fake_estimator, gaussians, picture, pose
 from hgrt.estimator import PoseEstimator
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.heatmaps import Maps

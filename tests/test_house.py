@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fakes import environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,23 +160,10 @@ def test_a_module_is_short_and_opens_with_what_it_is_for(path: Path) -> None:
 
 
 def undescribed(tree: ast.Module) -> list[str]:
-    """Public functions, classes and methods without a docstring. A method that fulfils a base class's promise, a
-    property or a nested function may leave it to the promise."""
-    found: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
-            if not ast.get_docstring(node):
-                found.append(node.name)
-            derived = isinstance(node, ast.ClassDef) and node.bases
-            if isinstance(node, ast.ClassDef) and not derived:
-                found += [
-                    f"{node.name}.{part.name}"
-                    for part in node.body
-                    if isinstance(part, ast.FunctionDef)
-                    and not part.name.startswith("_")
-                    and not ast.get_docstring(part)
-                ]
-    return found
+    """Public functions and classes of a module without a docstring."""
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    public = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    return [node.name for node in public if not ast.get_docstring(node)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -184,13 +172,11 @@ def test_what_is_public_is_described(path: Path) -> None:
 
 
 def test_an_undescribed_name_would_be_caught() -> None:
-    source = (
-        'def a(): ...\ndef _b(): ...\nclass C:\n    def d(self): ...\nclass E(C):\n    """Is."""\n    def d(self): ...'
-    )
-    assert undescribed(ast.parse(source)) == ["a", "C", "C.d"]
+    source = 'def a(): ...\ndef _b(): ...\nclass C: ...\nclass D:\n    """Is."""\n    def e(self): ...'
+    assert undescribed(ast.parse(source)) == ["a", "C"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_no_bare_except_and_no_assert_on_input(path: Path) -> None:
+def test_no_bare_except(path: Path) -> None:
     bare = [n.lineno for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ExceptHandler) and not n.type]
     assert bare == []

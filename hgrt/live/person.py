@@ -2,6 +2,7 @@
 
 A search looks at the whole frame and at squares along it, takes the one with the surest joints, and looks again closer.
 Once somebody is found the next frame's box is drawn around the last joints, until they have been unsure for a while.
+As long as they are not quite sure, each frame also looks at one other place, so that a mistake does not hold on.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from hgrt.pose.geometry import Box, Image
 from hgrt.pose.pose import Pose
 
 HINT = 0.25  # confidence from which a square is worth a closer look
-FOUND = 0.45  # confidence from which a searched pose is a person
-KEPT = 0.25  # confidence below which a followed person is not seen
+FOUND = 0.5  # confidence from which a searched pose is a person
+KEPT = 0.35  # confidence below which a followed person is not seen
+SETTLED = 0.6  # confidence from which a followed person needs no comparison
+BETTER = 0.1  # by so much another place must be surer
 PATIENCE = 5  # frames without being seen after which a person is lost
 SEEN = 0.2  # joints surer than this draw the next box
 MARGIN = 1.4  # the box around the joints, as the network was trained on
@@ -66,15 +69,27 @@ class Tracker:
         if self._box is None:
             return self._search(image, mark)
         pose = self._look(image, self._box, mark)
+        if pose.confidence < SETTLED:
+            pose = self._elsewhere(image, pose, mark)
         wanted = box_around(pose) if pose.confidence >= KEPT else None
         if wanted is not None:
             self._unseen = 0
-            self._box = _between(self._box, wanted)
+            self._box = _between(pose.box, wanted)
             return pose
         self._unseen += 1
         if self._unseen >= PATIENCE:
             self._lost, self._box = self._box, None
         return None
+
+    def _elsewhere(self, image: Image, pose: Pose, mark: Mark) -> Pose:
+        """One more square of the frame; what is found there if it is clearly surer than `pose`, else `pose`."""
+        rival = self._look(image, self._squares[0], mark)
+        self._squares.rotate(-1)
+        box = box_around(rival) if rival.confidence >= HINT else None
+        if box is None:
+            return pose
+        rival = max(rival, self._look(image, box, mark), key=lambda one: one.confidence)
+        return rival if rival.confidence > pose.confidence + BETTER else pose
 
     def _search(self, image: Image, mark: Mark) -> Pose | None:
         """Everywhere at once in the first frame, then a few squares a frame, so that an empty scene costs little."""

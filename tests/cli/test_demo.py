@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 import typer
-from fakes import environment, hgrt, numbered, picture, read_video, refused, write_video
 
+from fakes import environment, hgrt, numbered, picture, read_video, refused, write_video
 from hgrt import __version__
 from hgrt.cli.main import app
 from hgrt.runtime.base import asset
@@ -82,7 +82,7 @@ BAD: list[tuple[list[str], list[str]]] = [
     (["--source", "empty"], ["no pictures in empty"]),
     (["--source", "broken"], ["None of the 2 pictures"]),
     (["--source", "97"], ["no camera 97"]),
-    (["--source", "http://127.0.0.1:1/stream"], ["127.0.0.1:1/stream cannot be opened"]),
+    (["--source", "http://127.0.0.1:1/stream"], ["Cannot open http://127.0.0.1:1/stream"]),
     (["--runtime", "tensorflow"], ["no runtime 'tensorflow'", "onnxruntime"]),
     (["--weights", "nothing.onnx"], ["nothing.onnx", "No such file"]),
     (["--weights", "empty"], ["empty", "folder"]),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import golden
 import pytest
-from fakes import hgrt, refused
 
+import golden
+from fakes import hgrt, refused
 from hgrt.cli.export import export
 from hgrt.errors import HgrtError
 

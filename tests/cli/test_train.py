@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fakes import hgrt, refused
 
 pytest.importorskip("torch")

@@ -18,7 +18,6 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 import onnxruntime as ort  # noqa: E402  # after the skips
-from runtime.make_golden import LITE, NETWORKS, crops, files  # noqa: E402
 
 from hgrt.engine.onnx import INPUT, OUTPUT, export_onnx  # noqa: E402
 from hgrt.errors import HgrtError  # noqa: E402
@@ -26,6 +25,7 @@ from hgrt.model.fold import folded  # noqa: E402
 from hgrt.model.hourglass import StackedHourglass  # noqa: E402
 from hgrt.model.spec import METADATA_KEY, ModelSpec  # noqa: E402
 from hgrt.pose.skeleton import MPII  # noqa: E402
+from runtime.make_golden import LITE, NETWORKS, crops, files  # noqa: E402
 
 TINY = ModelSpec(stacks=2, channels=8, gate="none", latent=4, block="postact", stem="light", input=128)
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import pose
 
+from fakes import pose
 from hgrt.live.draw import JOINTS, LIMBS, draw_box, draw_pose
 from hgrt.live.hud import draw_hud, hud_lines
 from hgrt.pose.geometry import Box, Image

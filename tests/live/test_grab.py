@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from fakes import number_of, numbered
 
+from fakes import number_of, numbered
 from hgrt.errors import HgrtError
 from hgrt.live import grab
 from hgrt.live.grab import Live
@@ -152,7 +152,7 @@ def test_closing_twice_and_early_is_fine() -> None:
 
 def test_what_cannot_be_opened_is_said_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Camera, "opens", False)
-    with pytest.raises(HgrtError, match="amera 3 cannot be opened") as error:
+    with pytest.raises(HgrtError, match="Cannot open camera 3") as error:
         live(3)
     assert error.value.why
     assert cameras[0].released == 1

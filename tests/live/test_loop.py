@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeBackend, fake_estimator, joints_of, number_of, numbered, picture, read_video, write_video
 
+from fakes import FakeBackend, fake_estimator, joints_of, number_of, numbered, picture, read_video, write_video
 from hgrt.errors import HgrtError
 from hgrt.live.clock import Stopwatch
 from hgrt.live.loop import Summary, ahead, run

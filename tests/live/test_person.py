@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fakes import FakeBackend, fake_estimator, joints_of, picture, pose
 
+from fakes import FakeBackend, fake_estimator, joints_of, picture, pose
 from hgrt.live.person import Tracker, box_around, candidates
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.pose import Pose

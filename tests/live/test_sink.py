@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fakes import frame, number_of, numbered, pose, read_video
 
+from fakes import frame, number_of, numbered, pose, read_video
 from hgrt.errors import HgrtError
 from hgrt.live.sink import CODECS, JsonlSink, PictureSink, Sink, VideoSink, check_writable, open_output, probe_codec
 from hgrt.pose.geometry import Box

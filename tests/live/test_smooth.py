@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import pose
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fakes import pose
 from hgrt.live.smooth import OneEuro
 from hgrt.pose.geometry import Box
 

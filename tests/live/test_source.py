@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fakes import number_of, numbered, write_video
 
+from fakes import number_of, numbered, write_video
 from hgrt.errors import HgrtError
 from hgrt.live.source import Pictures, Source, Video, open_source, read_picture
 
@@ -150,8 +150,8 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("no pictures", lambda folder: folder, "no pictures"),
     ("no such camera", lambda folder: "97", "no camera 97"),
     ("absurd camera", lambda folder: "9" * 30, "no camera"),
-    ("nobody listens", lambda folder: "http://127.0.0.1:1/x.mp4", "cannot be opened"),
-    ("no host", lambda folder: "rtsp://", "cannot be opened"),
+    ("nobody listens", lambda folder: "http://127.0.0.1:1/x.mp4", "Cannot open http://127.0.0.1:1"),
+    ("no host", lambda folder: "rtsp://", "Cannot open rtsp:"),
     ("unknown scheme", lambda folder: "gopher://host/film", "no file"),
     ("negative camera", lambda folder: "-1", "no file"),
     ("zero byte", lambda folder: "a\0b.mp4", "no file"),

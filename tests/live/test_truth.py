@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import frame, pose
 
+from fakes import frame, pose
 from hgrt.errors import HgrtError
 from hgrt.live.truth import TruthSink
 

@@ -22,7 +22,6 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import golden
-
 from hgrt.engine.onnx import export_onnx
 from hgrt.model.checkpoint import load_checkpoint, save_checkpoint
 from hgrt.model.hourglass import StackedHourglass

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import SPEC, FakeBackend
 
+from fakes import SPEC, FakeBackend
 from hgrt.errors import HgrtError
 from hgrt.runtime import base
 from hgrt.runtime.base import BACKENDS, BackendInfo, Request, asset, bundled_weights, open_backend, physical_cores

@@ -10,10 +10,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from runtime.make_golden import CROPS, LITE, NETWORKS, STEP, crops, files
 
 from hgrt.errors import HgrtError
 from hgrt.runtime.base import BACKENDS, Backend, Precision, open_backend
+from runtime.make_golden import CROPS, LITE, NETWORKS, STEP, crops, files
 
 LIBRARY = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 SUFFIX = {"onnxruntime": ".onnx", "openvino": ".onnx", "torch": ".pt"}
