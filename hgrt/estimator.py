@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
+from hgrt.closing import Closing
 from hgrt.pose.geometry import Box, Image, apply, compose, crop, heatmap_to_crop
 from hgrt.pose.heatmaps import Decode, decode
 from hgrt.pose.pose import Pose
@@ -18,7 +17,7 @@ Mark = Callable[[str], None]
 """Called with the name of each stage as it ends, so that a caller with a clock can time them."""
 
 
-class PoseEstimator:
+class PoseEstimator(Closing):
     """Finds the joints of people whose boxes are known.
 
     >>> with PoseEstimator() as estimator:                       # bundled weights, best runtime for them
@@ -41,12 +40,12 @@ class PoseEstimator:
 
     def __call__(self, image: Image, box: Box | None = None) -> Pose:
         """The pose in `box` (None: the whole picture) of a (H, W, 3) uint8 BGR image."""
+        check_image(image)
         return self.poses(image, [box or Box.whole(image.shape[1], image.shape[0])])[0]
 
     def poses(self, image: Image, boxes: Sequence[Box], mark: Mark = lambda stage: None) -> list[Pose]:
         """One pose for each box, in one call of the network. ValueError for what is not a uint8 colour image."""
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"an image is (H, W, 3) uint8 BGR, not {image.shape} {image.dtype}")
+        check_image(image)
         spec = self.backend.info.spec
         crops = [crop(image, box, spec.input) for box in boxes]
         mark("crop")
@@ -66,10 +65,8 @@ class PoseEstimator:
         """Free the runtime."""
         self.backend.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def check_image(image: Image) -> None:
+    """ValueError unless this is a (H, W, 3) uint8 picture with at least one pixel."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"an image is (H, W, 3) uint8 BGR, not {image.shape} {image.dtype}")

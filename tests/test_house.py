@@ -14,11 +14,12 @@ from fakes import environment
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*(ROOT / "hgrt").rglob("*.py"), *(ROOT / "train").rglob("*.py"), *(ROOT / "assets").glob("*.py")])
 
-BASE = {"errors", "require", "pose"}
+BASE = {"errors", "require", "closing", "pose"}
 NETWORK = BASE | {"model", "runtime", "estimator"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "require": {"errors"},
+    "closing": set(),
     "pose": BASE,
     "model": NETWORK,
     "runtime": NETWORK,

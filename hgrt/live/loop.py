@@ -123,6 +123,7 @@ class _Ahead(Iterator[Frame]):
     def __next__(self) -> Frame:
         item = None if self._over else self._queue.get()
         if isinstance(item, BaseException):
+            self._over = True
             raise item
         if item is None:
             self._over = True

@@ -2,7 +2,7 @@
 
 A search looks at the whole frame and at squares along it, takes the one with the surest joints, and looks again closer.
 Once somebody is found the next frame's box is drawn around the last joints, until they have been unsure for a while.
-As long as they are not quite sure, each frame also looks at one other place, so that a mistake does not hold on.
+As long as they are not quite sure, other places are looked at now and then, so that a mistake does not hold on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ HINT = 0.25  # confidence from which a square is worth a closer look
 FOUND = 0.5  # confidence from which a searched pose is a person
 KEPT = 0.35  # confidence below which a followed person is not seen
 SETTLED = 0.6  # confidence from which a followed person needs no comparison
+DOUBTS = 4  # after so many frames below that, one other place is looked at
 BETTER = 0.1  # by so much another place must be surer
 PATIENCE = 5  # frames without being seen after which a person is lost
 SEEN = 0.2  # joints surer than this draw the next box
@@ -58,6 +59,7 @@ class Tracker:
     fixed: Box | None = None
     _box: Box | None = None
     _unseen: int = 0
+    _doubts: int = 0
     _lost: Box | None = None
     _squares: deque[Box] = field(default_factory=deque)
     _size: tuple[int, int] = (0, 0)
@@ -69,7 +71,9 @@ class Tracker:
         if self._box is None:
             return self._search(image, mark)
         pose = self._look(image, self._box, mark)
-        if pose.confidence < SETTLED:
+        self._doubts = self._doubts + 1 if pose.confidence < SETTLED else 0
+        if self._doubts >= DOUBTS:
+            self._doubts = 0
             pose = self._elsewhere(image, pose, mark)
         wanted = box_around(pose) if pose.confidence >= KEPT else None
         if wanted is not None:
@@ -83,13 +87,9 @@ class Tracker:
 
     def _elsewhere(self, image: Image, pose: Pose, mark: Mark) -> Pose:
         """One more square of the frame; what is found there if it is clearly surer than `pose`, else `pose`."""
-        rival = self._look(image, self._squares[0], mark)
+        rival = self._closer(image, self._look(image, self._squares[0], mark), mark)
         self._squares.rotate(-1)
-        box = box_around(rival) if rival.confidence >= HINT else None
-        if box is None:
-            return pose
-        rival = max(rival, self._look(image, box, mark), key=lambda one: one.confidence)
-        return rival if rival.confidence > pose.confidence + BETTER else pose
+        return rival if rival is not None and rival.confidence > pose.confidence + BETTER else pose
 
     def _search(self, image: Image, mark: Mark) -> Pose | None:
         """Everywhere at once in the first frame, then a few squares a frame, so that an empty scene costs little."""
@@ -103,15 +103,20 @@ class Tracker:
         if self._lost is not None:
             look.append(self._lost)  # where somebody was is the first place to look again
             self._lost = None
-        pose = max((self._look(image, box, mark) for box in look), key=lambda pose: pose.confidence)
+        best = max((self._look(image, box, mark) for box in look), key=lambda pose: pose.confidence)
+        pose = self._closer(image, best, mark)
+        if pose is None or pose.confidence < FOUND:
+            return None
+        self._box, self._unseen = box_around(pose), 0
+        return pose
+
+    def _closer(self, image: Image, pose: Pose, mark: Mark) -> Pose | None:
+        """What stands where `pose` hints at somebody, looked at in a box of its own; None if it is no hint."""
         for _ in range(CLOSER):
             box = box_around(pose) if pose.confidence >= HINT else None
             if box is None:
                 return None
             pose = self._look(image, box, mark)
-        if pose.confidence < FOUND:
-            return None
-        self._box, self._unseen = box_around(pose), 0
         return pose
 
     def _look(self, image: Image, box: Box, mark: Mark) -> Pose:

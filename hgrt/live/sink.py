@@ -16,13 +16,14 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
 
+from hgrt.closing import Closing
 from hgrt.errors import HgrtError
 from hgrt.live.source import PICTURES, Frame
 from hgrt.pose.geometry import Image
@@ -39,27 +40,16 @@ CODECS: dict[str, tuple[str, ...]] = {
 """What is tried for each kind of file, best first: H.264 plays everywhere, but most OpenCV builds cannot write it."""
 
 
-class Sink(ABC):
+class Sink(Closing, ABC):
     """Takes frames until it is closed; `said` is what to tell the user about the result."""
 
     @abstractmethod
     def write(self, frame: Frame, pose: Pose | None, drawn: Image) -> None:
         """One frame, its pose (None: nobody) and the (H, W, 3) BGR picture with the overlay."""
 
-    def close(self) -> None:  # noqa: B027  # not every sink holds something
-        """Finish; safe to call twice."""
-
     @property
     def said(self) -> str:
         return ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class VideoSink(Sink):
@@ -117,10 +107,12 @@ class VideoSink(Sink):
         self._thread.join()
         if self._writer is not None:
             self._writer.release()
+        if self._error:
+            raise self._error
 
     @property
     def said(self) -> str:
-        return f"{self.path} ({self._written} frames, {self.codec})" if self._written else ""
+        return f"{self.path} ({self._written} frames, {self.codec})" if self._written and not self._error else ""
 
 
 class PictureSink(Sink):
@@ -140,11 +132,15 @@ class PictureSink(Sink):
 
     def write(self, frame: Frame, pose: Pose | None, drawn: Image) -> None:
         path = self.path if self._single else self.path / f"{frame.index:06d}.jpg"
-        ok, data = cv2.imencode(path.suffix.lower(), drawn)
         try:
-            path.write_bytes(data.tobytes() if ok else b"")
+            ok, data = cv2.imencode(path.suffix.lower(), drawn)
+            if not ok:
+                raise HgrtError(f"{path} cannot be written.", f"The picture does not fit into a {path.suffix} file.")
+            path.write_bytes(data.tobytes())
+        except cv2.error as error:
+            raise HgrtError(f"{path} cannot be written.", str(error)) from error
         except OSError as error:
-            raise HgrtError(f"{path} cannot be written.", error.strerror or str(error)) from error
+            raise unwritable(path, error) from error
         self._count += 1
 
     @property
@@ -167,10 +163,11 @@ class JsonlSink(Sink):
             self._stream.write(json.dumps(line, separators=(",", ":")) + "\n")
             self._stream.flush()
         except OSError as error:
-            raise HgrtError(f"{self.path} cannot be written.", error.strerror or str(error)) from error
+            raise unwritable(self.path, error) from error
 
     def close(self) -> None:
-        self._stream.close()
+        with suppress(OSError):  # every line was flushed, or its loss has been said
+            self._stream.close()
 
     @property
     def said(self) -> str:
@@ -228,6 +225,11 @@ def open_output(path: Path, fps: float, measured: Callable[[float], None] = lamb
         f"{path} has a suffix that hgrt cannot write.",
         f"Videos: {', '.join(CODECS)}; pictures: {', '.join(PICTURES)}; without a suffix: a folder of pictures.",
     )
+
+
+def unwritable(path: Path, error: OSError) -> HgrtError:
+    """What the system said about a file that cannot be written, in our words."""
+    return HgrtError(f"{path} cannot be written.", error.strerror or str(error))
 
 
 def check_writable(path: Path) -> None:

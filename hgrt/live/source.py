@@ -13,12 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
 
+from hgrt.closing import Closing
 from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Image
 
@@ -37,7 +37,7 @@ class Frame:
     t_capture: float
 
 
-class Source(ABC):
+class Source(Closing, ABC):
     """Frames to iterate over, once.
 
     `fps` is nominal; `frames` is the count where it is known; `notes` collects what the user should know afterwards.
@@ -55,17 +55,6 @@ class Source(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]: ...
-
-    def close(self) -> None:  # noqa: B027  # most sources hold nothing
-        """Let go of the device or file; safe to call twice."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Pictures(Source):
@@ -136,7 +125,10 @@ def read_picture(path: Path) -> Image:
         raise HgrtError(f"{path} cannot be read.", error.strerror or str(error)) from error
     if not len(data):
         raise HgrtError(f"{path} is empty.", "The file has zero bytes.")
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:  # dimensions beyond what OpenCV takes
+        image = None
     if image is None:
         raise HgrtError(f"{path} cannot be read as a picture.", "Its content is not an image that OpenCV knows.")
     return np.asarray(image, dtype=np.uint8)
@@ -153,13 +145,17 @@ def open_source(text: str) -> Source:
         from hgrt.live.grab import Live
 
         return Live(text, text)
-    path = Path(text).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(text).expanduser()
+        exists = path.exists()
+    except (OSError, ValueError, RuntimeError):  # no such home, a name that cannot be one
+        path, exists = Path(text), False
+    if exists and path.is_dir():
         paths = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
         if not paths:
             raise HgrtError(f"There are no pictures in {path}.", f"Looked for {', '.join(PICTURES)}.")
         return Pictures(paths, str(path))
-    if not path.exists():
+    if not exists:
         raise HgrtError(
             f"There is no file {text}.",
             f"Looked for {path.absolute()}.",

@@ -11,12 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hgrt.closing import Closing
 from hgrt.errors import HgrtError
 from hgrt.model.spec import ModelSpec
 from hgrt.pose.heatmaps import Maps
@@ -51,7 +51,7 @@ class Timings:
     d2h: float
 
 
-class Backend(ABC):
+class Backend(Closing, ABC):
     """A network ready to run. Use it as a context manager, from one thread at a time."""
 
     info: BackendInfo
@@ -84,14 +84,6 @@ class Backend(ABC):
 
     @abstractmethod
     def _release(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ BAD: list[tuple[list[str], list[str]]] = [
     (["--keypoints", "/nonexistent/x.jsonl"], ["/nonexistent/x.jsonl cannot be written"]),
     (["--box", "1,2,3"], ["--box 1,2,3 is not a box", "x,y,w,h"]),
     (["--box", "a,b,c,d"], ["is not a box"]),
-    (["--box", "0,0,-5,10"], ["is not a box", "positive"]),
+    (["--box", "0,0,-5,10"], ["is not a box", "above zero"]),
     (["--box", "nan,0,5,5"], ["is not a box"]),
     (["--max-frames", "0"], ["--max-frames"]),
     (["--no-such-option"], ["--no-such-option"]),

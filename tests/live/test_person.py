@@ -70,7 +70,9 @@ def test_a_person_who_leaves_is_lost_and_found_again_elsewhere() -> None:
     first_found(tracker, picture(640, 360, here))
     for _ in range(4):
         assert tracker(picture(640, 360)) is None
-    assert_on(first_found(tracker, picture(640, 360, there)), there)
+    first_found(tracker, picture(640, 360, there))
+    for _ in range(5):  # the first sight may be a glimpse
+        tracker(picture(640, 360, there))
     for _ in range(3):  # followed from there on
         assert_on(tracker(picture(640, 360, there)), there)
 
@@ -79,7 +81,9 @@ def test_a_person_who_jumps_is_found_again() -> None:
     tracker, _ = make()
     first_found(tracker, picture(640, 360, (100.0, 180.0, 120.0)))
     there = (560.0, 180.0, 120.0)
-    assert_on(first_found(tracker, picture(640, 360, there)), there)
+    for _ in range(PATIENCE):
+        found = tracker(picture(640, 360, there))
+    assert_on(found, there)
 
 
 def test_a_change_of_the_frame_size_is_survived() -> None:

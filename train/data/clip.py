@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hgrt.pose.skeleton import MPII
 from hgrt.train.data.synthetic import (
     RELAXED,
     Angles,
@@ -32,24 +33,6 @@ from hgrt.train.data.synthetic import (
 
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
-JOINT_NAMES = (
-    "r_ankle",
-    "r_knee",
-    "r_hip",
-    "l_hip",
-    "l_knee",
-    "l_ankle",
-    "pelvis",
-    "thorax",
-    "upper_neck",
-    "head_top",
-    "r_wrist",
-    "r_elbow",
-    "r_shoulder",
-    "l_shoulder",
-    "l_elbow",
-    "l_wrist",
-)
 # (share of the clip, motion, its speed, yaw in degrees, x at the end as a share of the width)
 _SCRIPT = (
     (0.10, "walk", 1.0, 10.0, 0.36),
@@ -132,7 +115,7 @@ def write_clip(path: Path, frames: int, width: int, height: int, fps: float, see
         "fps": fps,
         "width": width,
         "height": height,
-        "joint_names": list(JOINT_NAMES),
+        "joint_names": list(MPII.joints),
         "seed": seed,
         "joints": joints,
         "visible": seen,
