@@ -46,6 +46,8 @@ class PoseEstimator(Closing):
     def poses(self, image: Image, boxes: Sequence[Box], mark: Mark = lambda stage: None) -> list[Pose]:
         """One pose for each box, in one call of the network. ValueError for what is not a uint8 colour image."""
         check_image(image)
+        if not boxes:
+            return []
         spec = self.backend.info.spec
         crops = [crop(image, box, spec.input) for box in boxes]
         mark("crop")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import cv2
 import pytest
-from golden import shared_folder
 from hypothesis import settings
+
+from golden import shared_folder
 
 settings.register_profile("hgrt", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("hgrt")

@@ -14,12 +14,13 @@ from fakes import environment
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*(ROOT / "hgrt").rglob("*.py"), *(ROOT / "train").rglob("*.py"), *(ROOT / "assets").glob("*.py")])
 
-BASE = {"errors", "require", "closing", "pose"}
+BASE = {"errors", "require", "closing", "files", "pose"}
 NETWORK = BASE | {"model", "runtime", "estimator"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "require": {"errors"},
     "closing": set(),
+    "files": {"errors"},
     "pose": BASE,
     "model": NETWORK,
     "runtime": NETWORK,

@@ -90,6 +90,8 @@ def demo(
         if output is not None:
             refuse_overwriting(output, source)
             sinks.append(stack.enter_context(open_output(output, frames.fps, lambda ms: watch.add("write", ms))))
+        if keypoints is not None and output is not None and keypoints.resolve() == output.resolve():
+            raise HgrtError(f"{output} is asked for twice.", "As --output and as --keypoints.")
         if keypoints is not None:
             refuse_overwriting(keypoints, source)
             sinks.append(stack.enter_context(JsonlSink(keypoints)))

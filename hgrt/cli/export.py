@@ -27,7 +27,9 @@ def export(
 
     if ramp not in get_args(Ramp):
         raise HgrtError(f"--ramp {ramp} is unknown.", f"Known: {', '.join(get_args(Ramp))}.")
-    model = load_checkpoint(checkpoint, cast(Ramp, ramp))
     target = out or checkpoint.with_suffix(".onnx")
+    if target.resolve() == checkpoint.resolve():
+        raise HgrtError(f"{target} is the checkpoint.", "Writing there would destroy it.", "Give another --out.")
+    model = load_checkpoint(checkpoint, cast(Ramp, ramp))
     export_onnx(model, target)
     print(f"{target}: {model.spec}, {target.stat().st_size / 1e6:.1f} MB")

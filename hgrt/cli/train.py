@@ -39,16 +39,7 @@ def train(
     """
     from hgrt.model.spec import PRESETS
     from hgrt.require import require
-
-    torch = require("torch", "train")
-    require("h5py", "train")
-    from dataclasses import replace
-
-    from hgrt.train.data.find import WHERE_FROM, find
-    from hgrt.train.distributed import join
-    from hgrt.train.loop import InterruptedTraining
-    from hgrt.train.loop import train as run
-    from hgrt.train.recipe import Recipe
+    from hgrt.train.data.missing import no_data
 
     if preset not in PRESETS:
         raise HgrtError(f"There is no preset '{preset}'.", f"Known: {', '.join(PRESETS)}.")
@@ -56,10 +47,8 @@ def train(
     if not folders and not synthetic:
         default = Path("data")
         if not default.is_dir():
-            raise HgrtError(
-                "There is nothing to train on.",
-                f"Looked for packed data in {default.absolute()}; no --data given.",
-                WHERE_FROM,
+            raise no_data(
+                "There is nothing to train on.", f"Looked for packed data in {default.absolute()}; no --data given."
             )
         folders = [default]
     folder = Path("exp") / exp
@@ -71,6 +60,16 @@ def train(
         )
     if resume and not (folder / "last.pt").exists():
         raise HgrtError(f"There is no run in {folder} to resume.", f"{folder / 'last.pt'} does not exist.")
+    torch = require("torch", "train")
+    require("h5py", "train")
+    from dataclasses import replace
+
+    from hgrt.train.data.find import find
+    from hgrt.train.distributed import join
+    from hgrt.train.loop import InterruptedTraining
+    from hgrt.train.loop import train as run
+    from hgrt.train.recipe import Recipe
+
     if threads:
         torch.set_num_threads(threads)
     spec = replace(PRESETS[preset], stacks=stacks or PRESETS[preset].stacks)

@@ -6,10 +6,12 @@ into the first convolution, batch norms into theirs. The `ModelSpec` travels in 
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from hgrt.errors import HgrtError
+from hgrt.files import written_whole
 from hgrt.model.spec import METADATA_KEY
 from hgrt.require import require
 
@@ -25,38 +27,41 @@ def export_onnx(model: StackedHourglass, path: Path, batch: int | None = None) -
 
     `batch` fixes N; None leaves it free. The file appears whole or not at all.
     """
-    torch, onnx = require("torch", "train"), require("onnx", "train")
-    require("onnxscript", "train")
-    spec = model.spec
-    crops = torch.zeros((batch or 2, spec.input, spec.input, 3), dtype=torch.uint8)
-    shapes = None if batch else {"crops": {0: torch.export.Dim("batch", min=1, max=1024)}}
-    program = torch.onnx.export(
-        _camera_ready(model),
-        (crops,),
-        dynamo=True,
-        opset_version=OPSET,
-        verbose=False,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=shapes,
-        optimize=True,
-    )
-    proto = program.model_proto
-    proto.producer_name, proto.doc_string = "hgrt", f"stacked hourglass, {spec}"
-    for graph_part in (proto.graph.node, proto.graph.value_info, proto.graph.initializer):
-        for item in graph_part:
-            del item.metadata_props[:]  # traces of the exporting machine
-            item.ClearField("doc_string")
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, spec.to_json()
-    onnx.checker.check_model(proto, full_check=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    onnx = require("onnx", "train")
+    with written_whole(path) as partial:
+        proto = _traced(model, batch)
+        proto.producer_name, proto.doc_string = "hgrt", f"stacked hourglass, {model.spec}"
+        for part in (proto.graph.node, proto.graph.value_info, proto.graph.initializer):
+            for item in part:
+                del item.metadata_props[:]  # traces of the exporting machine
+                item.ClearField("doc_string")
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = METADATA_KEY, model.spec.to_json()
+        onnx.checker.check_model(proto, full_check=True)
         partial.write_bytes(proto.SerializeToString())
-        partial.replace(path)
-    except OSError as error:
-        raise HgrtError(f"{path} cannot be written.", str(error)) from error
+
+
+def _traced(model: StackedHourglass, batch: int | None) -> Any:
+    torch = require("torch", "train")
+    require("onnxscript", "train")
+    side = model.spec.input
+    crops = torch.zeros((batch or 2, side, side, 3), dtype=torch.uint8)
+    shapes = None if batch else {"crops": {0: torch.export.Dim("batch", min=1, max=1024)}}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it would list every package that is not there
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            _camera_ready(model),
+            (crops,),
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=shapes,
+            optimize=True,
+        )
+    return program.model_proto
 
 
 def _camera_ready(model: StackedHourglass) -> object:

@@ -25,6 +25,7 @@ import numpy as np
 
 from hgrt.closing import Closing
 from hgrt.errors import HgrtError
+from hgrt.files import check_writable, unwritable
 from hgrt.live.source import PICTURES, Frame
 from hgrt.pose.geometry import Image
 from hgrt.pose.pose import Pose
@@ -107,6 +108,9 @@ class VideoSink(Sink):
         self._thread.join()
         if self._writer is not None:
             self._writer.release()
+            # The writer keeps write errors to itself: a full disk shows only in a file that does not play.
+            if not self._error and not cv2.VideoCapture(str(self.path)).read()[0]:
+                self._error = HgrtError(f"{self.path} was not written properly.", "It does not play: is the disk full?")
         if self._error:
             raise self._error
 
@@ -128,7 +132,7 @@ class PictureSink(Sink):
             try:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise HgrtError(f"The folder {path} cannot be made.", error.strerror or str(error)) from error
+                raise unwritable(path, error) from error
 
     def write(self, frame: Frame, pose: Pose | None, drawn: Image) -> None:
         path = self.path if self._single else self.path / f"{frame.index:06d}.jpg"
@@ -142,6 +146,11 @@ class PictureSink(Sink):
         except OSError as error:
             raise unwritable(path, error) from error
         self._count += 1
+
+    def close(self) -> None:
+        if not self._single and not self._count:
+            with suppress(OSError):  # it held other things before
+                self.path.rmdir()
 
     @property
     def said(self) -> str:
@@ -225,24 +234,6 @@ def open_output(path: Path, fps: float, measured: Callable[[float], None] = lamb
         f"{path} has a suffix that hgrt cannot write.",
         f"Videos: {', '.join(CODECS)}; pictures: {', '.join(PICTURES)}; without a suffix: a folder of pictures.",
     )
-
-
-def unwritable(path: Path, error: OSError) -> HgrtError:
-    """What the system said about a file that cannot be written, in our words."""
-    return HgrtError(f"{path} cannot be written.", error.strerror or str(error))
-
-
-def check_writable(path: Path) -> None:
-    """HgrtError unless a file can be created or replaced at `path`; leaves what is there as it is."""
-    existed = path.exists()
-    try:
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        why = "The folder does not exist." if not path.parent.is_dir() else (error.strerror or str(error))
-        raise HgrtError(f"{path} cannot be written.", why, "Give another --output or --keypoints path.") from error
-    if not existed:
-        path.unlink()
 
 
 def probe_codec(suffix: str) -> str:

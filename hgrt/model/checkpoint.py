@@ -10,7 +10,6 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hgrt.errors import HgrtError
+from hgrt.files import written_whole
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.model.spec import METADATA_KEY, ModelSpec, Ramp
 
@@ -28,19 +28,11 @@ PREFIXES = ("model.module.", "module.model.", "module.", "model.")
 
 def save_checkpoint(path: Path, model: StackedHourglass, **extra: object) -> None:
     """Write weights and spec, and `extra` plain values or tensors beside them; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
     content = {METADATA_KEY: asdict(model.spec), "state_dict": model.state_dict(), **extra}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise HgrtError(f"The checkpoint {path} cannot be written.", str(error), "Is the disk full?") from error
+    with written_whole(path) as partial, partial.open("wb") as stream:
+        torch.save(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def load_checkpoint(path: str | Path, ramp: Ramp = "linear") -> StackedHourglass:
@@ -76,6 +68,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         reason = str(error).strip().partition("\n")[0]
         if "weights_only" in reason:  # torch's own advice there is to give up the protection
             reason = "It is no torch file, or it holds more than weights."
+        reason = reason or "It is empty or cut off."
         raise HgrtError(f"{path} is not a torch checkpoint that can be loaded safely.", reason) from error
     if not isinstance(content, Mapping):
         raise HgrtError(f"{path} holds a {type(content).__name__}, not a checkpoint.")

@@ -45,7 +45,7 @@ class TorchBackend(Backend):
 
     @torch.inference_mode()
     def _run(self, crops: NDArray[np.uint8]) -> Maps:
-        bgr = torch.from_numpy(crops).to(self._device)
+        bgr = torch.from_numpy(crops if crops.flags.writeable else crops.copy()).to(self._device)
         # (N, S, S, 3) permuted to (N, 3, S, S) is channels-last as it stands; BGR becomes RGB.
         image = bgr.flip(-1).permute(0, 3, 1, 2).to(self._dtype) / 255
         return as_float32(self._model(image)[:, -1].float().cpu().numpy())

@@ -14,7 +14,8 @@ import pytest
 
 from fakes import frame, number_of, numbered, pose, read_video
 from hgrt.errors import HgrtError
-from hgrt.live.sink import CODECS, JsonlSink, PictureSink, Sink, VideoSink, check_writable, open_output, probe_codec
+from hgrt.files import check_writable
+from hgrt.live.sink import CODECS, JsonlSink, PictureSink, Sink, VideoSink, open_output, probe_codec
 from hgrt.pose.geometry import Box
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -247,7 +248,7 @@ def test_a_folder_in_the_place_of_the_file_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(HgrtError, match="cannot be made"):
+    with pytest.raises(HgrtError, match="cannot be written"):
         open_output(tmp_path / "out", 25.0)
     assert (tmp_path / "out").read_text() == "mine"
 

@@ -16,13 +16,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import golden
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import golden
 from hgrt.errors import HgrtError
 from hgrt.model.checkpoint import PREFIXES, load_checkpoint, read_checkpoint, save_checkpoint
 from hgrt.model.hourglass import StackedHourglass

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import golden
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import golden
 from hgrt.model.checkpoint import load_checkpoint, published_to_ours
 from hgrt.model.hourglass import Modulation, StackedHourglass
 from hgrt.model.spec import ModelSpec

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import golden
 import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import golden
 from hgrt.pose import pckh as module
 from hgrt.pose.pckh import GROUPS, Result, Tally, annotated, auc, bootstrap, pckh
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import golden
 import h5py
 import numpy as np
 import pytest
 
+import golden
 from hgrt.pose import reference
 
 

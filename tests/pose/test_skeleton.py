@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from golden import PAIR
 
+from golden import PAIR
 from hgrt.pose.skeleton import MPII, Skeleton, side_of
 
 

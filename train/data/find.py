@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hgrt.errors import HgrtError
 from hgrt.train.data.generated import GeneratedPeople
+from hgrt.train.data.missing import no_data
 from hgrt.train.data.packed import PackedPeople
 from hgrt.train.data.sample import Mixture, People
-
-WHERE_FROM = """\
-MPII Human Pose (25,000 pictures, 12.9 GB) is at human-pose.mpi-inf.mpg.de after accepting its licence; pack it as
-docs/data.md describes and pass the folder:  hgrt train --data FOLDER
-To try the training without any data:        hgrt train --synthetic 500 --epochs 2 --preset lite"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +33,7 @@ def find(folders: list[Path], synthetic: int, seed: int) -> DataSets:
         train.append(GeneratedPeople(synthetic, seed))
         val.append(GeneratedPeople(min(100, synthetic), seed + 1))
     if not train:
-        raise HgrtError("There is nothing to train on.", "No --data folder and no --synthetic people.", WHERE_FROM)
+        raise no_data("There is nothing to train on.", "No people in the --data folders, and no --synthetic ones.")
     largest = max(len(people) for people in train)
     # Generated people are as many as were asked for; only real sets are rare.
     repeats = [
@@ -50,16 +45,14 @@ def find(folders: list[Path], synthetic: int, seed: int) -> DataSets:
 
 def _packed_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise HgrtError(f"There is no data folder {folder}.", f"Looked for {folder.resolve()}.", WHERE_FROM)
+        raise no_data(f"There is no data folder {folder}.", f"Looked for {folder.resolve()}.")
     places = [
         place
         for place in [folder, *sorted(folder.iterdir())]
         if (place / "train.h5").is_file() or (place / "val.h5").is_file()
     ]
     if not places:
-        raise HgrtError(
-            f"There are no packed data in {folder}.",
-            "Looked for train.h5 and val.h5 in it and one level below.",
-            WHERE_FROM,
+        raise no_data(
+            f"There are no packed data in {folder}.", "Looked for train.h5 and val.h5 in it and one level below."
         )
     return places
