@@ -56,9 +56,8 @@ def train(
     ema = Ema(net, recipe.ema)
     state = _resume(run, net, ema, optimizer, device)
     if world.leads:
-        run.mkdir(parents=True, exist_ok=True)
         config = {"spec": asdict(spec), "recipe": asdict(recipe), "data": data.parts, "processes": world.size}
-        (run / "config.json").write_text(json.dumps(config, indent=1))
+        _write_config(run / "config.json", config, console)
     model = world.wrap(net)
     scenes = scenery(SCENES, recipe.seed)
     with _stoppable(world) as stopping, _bar(world, console) as bar:
@@ -119,6 +118,17 @@ def _step(
     if finite:
         optimizer.step()
     return float(loss.detach()), finite
+
+
+def _write_config(path: Path, config: dict[str, Any], console: Console) -> None:
+    """What the run is, for whoever finds its folder; says where a resumed run departs from how it began."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(config, indent=1)
+    if path.exists():
+        before, now = json.loads(path.read_text()), json.loads(text)
+        for part in sorted(key for key in now if before.get(key) != now[key]):
+            console.print(f"Note: '{part}' is not what this run began with; it goes on from here as {now[part]}")
+    path.write_text(text)
 
 
 def _measure(
