@@ -84,7 +84,7 @@ def demo(
         console.print(f"{frames.name}: {estimator.backend.info}", style="dim")
         watch = Stopwatch()
         sinks: list[Sink] = []
-        window = stack.enter_context(WindowSink(paced=not frames.live)) if not no_window and can_show() else None
+        window = stack.enter_context(WindowSink(frames)) if not no_window and can_show() else None
         if output is None and keypoints is None and window is None:
             output = free_name(source)
         if output is not None:

@@ -60,8 +60,10 @@ def run(
             watch.mark("wait")
             if frame is None:
                 break
+            if not source.continuous:
+                tracker.reset()
             pose = tracker(frame.bgr, watch.mark)
-            if smooth is not None:
+            if smooth is not None and source.continuous:
                 if pose is None:
                     smooth.reset()
                 else:

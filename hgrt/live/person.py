@@ -85,6 +85,11 @@ class Tracker:
             self._lost, self._box = self._box, None
         return None
 
+    def reset(self) -> None:
+        """Forget everybody; the next frame is searched all over."""
+        self._box = self._lost = None
+        self._size, self._unseen, self._doubts = (0, 0), 0, 0
+
     def _elsewhere(self, image: Image, pose: Pose, mark: Mark) -> Pose:
         """One more square of the frame; what is found there if it is clearly surer than `pose`, else `pose`."""
         rival = self._closer(image, self._look(image, self._squares[0], mark), mark)

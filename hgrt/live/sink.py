@@ -26,7 +26,7 @@ import numpy as np
 from hgrt.closing import Closing
 from hgrt.errors import HgrtError
 from hgrt.files import check_writable, unwritable
-from hgrt.live.source import PICTURES, Frame
+from hgrt.live.source import PICTURES, Frame, Source
 from hgrt.pose.geometry import Image
 from hgrt.pose.pose import Pose
 
@@ -186,11 +186,11 @@ class JsonlSink(Sink):
 class WindowSink(Sink):
     """A window on the screen. `stopped` turns true when the user presses q or Escape, or closes it.
 
-    With `paced` a film is shown no faster than it was filmed.
+    A film is shown no faster than it was filmed, a picture until a key is pressed, a camera as it comes.
     """
 
-    def __init__(self, paced: bool, title: str = "hgrt") -> None:
-        self._title, self._paced = title, paced
+    def __init__(self, source: Source, title: str = "hgrt") -> None:
+        self._title, self._source = title, source
         self._start: float | None = None
         self.stopped = False
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
@@ -203,10 +203,17 @@ class WindowSink(Sink):
         cv2.imshow(self._title, drawn)
         now = time.monotonic()
         self._start = now - frame.t if self._start is None else self._start
-        early_ms = 1000 * (self._start + frame.t - now) if self._paced else 0.0
-        key = cv2.waitKey(max(1, round(early_ms))) & 0xFF
+        early_ms = 0.0 if self._source.live else 1000 * (self._start + frame.t - now)
+        pressed = self._pressed(early_ms)
+        while not self._source.continuous and not pressed and not self.stopped:
+            pressed = self._pressed(50.0)
+
+    def _pressed(self, wait_ms: float) -> bool:
+        """Whether a key came within that time; q, Escape and a closed window also stop the show."""
+        key = cv2.waitKey(max(1, round(wait_ms)))
         closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
-        self.stopped = self.stopped or closed or key in (ord("q"), 27)
+        self.stopped = self.stopped or closed or key & 0xFF in (ord("q"), 27)
+        return key >= 0
 
     def close(self) -> None:
         cv2.destroyAllWindows()

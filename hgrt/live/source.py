@@ -45,6 +45,7 @@ class Source(Closing, ABC):
 
     name: str
     live = False
+    continuous = True  # frames follow one another in time; else each stands alone
     fps: float = 25.0
     frames: int | None = None
     dropped = 0
@@ -58,7 +59,9 @@ class Source(Closing, ABC):
 
 
 class Pictures(Source):
-    """One picture, or all those of a folder in the order of their names."""
+    """One picture, or all those of a folder in the order of their names; they need not belong together."""
+
+    continuous = False
 
     def __init__(self, paths: list[Path], name: str) -> None:
         super().__init__(name)

@@ -158,3 +158,14 @@ def test_a_doubtful_joint_far_away_does_not_draw_the_box() -> None:
     xy[3], score[3] = (10_000, 10_000), 0.01
     box = box_around(Pose(xy, score, sure.spread, sure.box))
     assert box is not None and box.side < 1000
+
+
+def test_after_a_reset_nothing_is_known() -> None:
+    """Unrelated pictures: the person of one says nothing of where the next one's is."""
+    tracker, backend = make()
+    first_found(tracker, picture(640, 360, (120.0, 180.0, 150.0)))
+    there = (520.0, 200.0, 120.0)
+    tracker.reset()
+    before = backend.seen
+    assert_on(tracker(picture(640, 360, there)), there)
+    assert backend.seen - before >= len(candidates(640, 360))
