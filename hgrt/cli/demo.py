@@ -134,8 +134,9 @@ def draw_frame(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Source
     if pose is not None:
         draw_box(frame.bgr, pose.box)
         draw_pose(frame.bgr, pose)
-    age = watch.age_ms(frame.t_capture) if source.live else None
-    draw_hud(frame.bgr, hud_lines(watch.fps, age, source.dropped, watch.recent()))
+    if source.continuous:
+        age = watch.age_ms(frame.t_capture) if source.live else None
+        draw_hud(frame.bgr, hud_lines(watch.fps, age, source.dropped, watch.recent()))
 
 
 def report(console: Console, summary: Summary, watch: Stopwatch) -> None:
