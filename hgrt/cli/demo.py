@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -68,7 +69,7 @@ def demo(
     from hgrt.live.clock import Stopwatch
     from hgrt.live.loop import run
     from hgrt.live.person import Tracker
-    from hgrt.live.sink import JsonlSink, WindowSink, can_show, open_output
+    from hgrt.live.sink import WindowSink, can_show
     from hgrt.live.smooth import OneEuro
     from hgrt.live.source import open_source
     from hgrt.live.truth import TruthSink
@@ -77,40 +78,30 @@ def demo(
     cv2.setNumThreads(1)  # reading, the network and writing have their own threads; a pool beside them only disturbs
     console = Console(highlight=False, soft_wrap=True)
     fixed = parse_box(box) if box else None
-    bundled = source == CLIP
+    truth = TruthSink(asset("clip.json")) if source == CLIP else None
     with ExitStack() as stack:
-        frames = stack.enter_context(open_source(str(asset("clip.mp4")) if bundled else source))
+        frames = stack.enter_context(open_source(str(asset("clip.mp4")) if source == CLIP else source))
         estimator = stack.enter_context(PoseEstimator(weights, runtime))
         console.print(f"{frames.name}: {estimator.backend.info}", style="dim")
         watch = Stopwatch()
-        sinks: list[Sink] = []
         window = stack.enter_context(WindowSink(frames)) if not no_window and can_show() else None
         if output is None and keypoints is None and window is None:
             output = free_name(source)
-        if output is not None:
-            refuse_overwriting(output, source)
-            sinks.append(stack.enter_context(open_output(output, frames.fps, lambda ms: watch.add("write", ms))))
-        if keypoints is not None and output is not None and keypoints.resolve() == output.resolve():
-            raise HgrtError(f"{output} is asked for twice.", "As --output and as --keypoints.")
-        if keypoints is not None:
-            refuse_overwriting(keypoints, source)
-            sinks.append(stack.enter_context(JsonlSink(keypoints)))
-        if window is not None:
-            sinks.append(window)
-        truth = TruthSink(asset("clip.json")) if bundled else None
-        if truth is not None:
-            sinks.append(truth)
-        with _interrupt() as interrupted:
-            summary = run(
-                frames,
-                Tracker(estimator, fixed),
-                sinks,
-                draw_frame,
-                watch,
-                smooth=None if no_smooth else OneEuro(),
-                max_frames=max_frames,
-                stopped=lambda: interrupted() or (window is not None and window.stopped),
-            )
+        files = [stack.enter_context(sink) for sink in open_files(output, keypoints, source, frames, watch)]
+        drawn = output is not None or window is not None
+        interrupted = stack.enter_context(_interrupt())
+        begin = time.monotonic()
+        summary = run(
+            frames,
+            Tracker(estimator, fixed),
+            [sink for sink in (*files, window, truth) if sink is not None],
+            draw_frame if drawn else draw_nothing,
+            watch,
+            smooth=None if no_smooth else OneEuro(),
+            max_frames=max_frames,
+            stopped=lambda: interrupted() or (window is not None and window.stopped),
+        )
+    summary.seconds = time.monotonic() - begin  # a film is done when its file is closed
     report(console, summary, watch)
     scored = truth.result() if truth is not None else None
     if scored is not None:
@@ -120,10 +111,30 @@ def demo(
         )
     for note in frames.notes:
         console.print(f"Note: {note}", style="yellow", markup=False)
-    for sink in sinks:
+    for sink in files:
         if sink.said:
-            console.print(f"Written: {sink.said}")
+            console.print(f"Written: {sink.said}", markup=False)
     console.print(line_of_numbers(summary))
+
+
+def open_files(
+    output: Path | None, keypoints: Path | None, source: str, frames: Source, watch: Stopwatch
+) -> Iterator[Sink]:
+    """The files that were asked for, opened one after another; none may be the source, or the other one."""
+    from hgrt.live.sink import JsonlSink, open_output
+
+    if output is not None:
+        refuse_overwriting(output, source)
+        yield open_output(output, frames.fps, lambda ms: watch.add("write", ms))
+    if keypoints is not None:
+        refuse_overwriting(keypoints, source)
+        if output is not None and keypoints.resolve() == output.resolve():
+            raise HgrtError(f"{output} is asked for twice.", "As --output and as --keypoints.")
+        yield JsonlSink(keypoints)
+
+
+def draw_nothing(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Source) -> None:
+    """Where nobody looks at the picture, none is drawn."""
 
 
 def draw_frame(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Source) -> None:

@@ -82,23 +82,28 @@ class VideoSink(Sink):
 
     def _encode(self) -> None:
         while (item := self._frames.get()) is not None:
-            image, times = item
             if self._error:
                 continue  # keep the queue moving, so that the loop can raise
             start = time.perf_counter()
-            if self._writer is None:
-                height, width = image.shape[:2]
-                self._size = (width - width % 2, height - height % 2)  # codecs want even sides
-                fourcc = cv2.VideoWriter.fourcc(*self.codec)
-                self._writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
-                if not self._writer.isOpened():
-                    self._error = HgrtError(f"{self.path} cannot be written.", f"The {self.codec} encoder refused it.")
-                    continue
-            if (image.shape[1], image.shape[0]) != self._size:
-                image = np.asarray(cv2.resize(image, self._size), np.uint8)
-            for _ in range(times):
-                self._writer.write(image)
+            try:
+                self._append(*item)
+            except cv2.error as error:
+                self._error = HgrtError(f"{self.path} cannot be written.", str(error))
             self._measured(1000 * (time.perf_counter() - start))
+
+    def _append(self, image: Image, times: int) -> None:
+        if self._writer is None:
+            height, width = image.shape[:2]
+            self._size = (width - width % 2, height - height % 2)  # codecs want even sides
+            fourcc = cv2.VideoWriter.fourcc(*self.codec)
+            self._writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
+            if not self._writer.isOpened():
+                self._error = HgrtError(f"{self.path} cannot be written.", f"The {self.codec} encoder refused it.")
+                return
+        if (image.shape[1], image.shape[0]) != self._size:
+            image = np.asarray(cv2.resize(image, self._size), np.uint8)
+        for _ in range(times):
+            self._writer.write(image)
 
     def close(self) -> None:
         if self._closed:

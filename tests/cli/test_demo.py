@@ -95,6 +95,7 @@ BAD: list[tuple[list[str], list[str]]] = [
     (["--output", "./empty/../film.avi"], ["is the source"]),
     (["--keypoints", "film.avi"], ["film.avi is the source"]),
     (["--keypoints", "/nonexistent/x.jsonl"], ["/nonexistent/x.jsonl cannot be written"]),
+    (["--output", "same.mkv", "--keypoints", "same.mkv"], ["same.mkv is asked for twice"]),
     (["--box", "1,2,3"], ["--box 1,2,3 is not a box", "x,y,w,h"]),
     (["--box", "a,b,c,d"], ["is not a box"]),
     (["--box", "0,0,-5,10"], ["is not a box", "above zero"]),
