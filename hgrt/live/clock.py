@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ class Stopwatch:
         self._now: dict[str, float] = defaultdict(float)
         self.stages: dict[str, list[float]] = defaultdict(list)
         self.finished: deque[float] = deque(maxlen=60)
+        self._lock = threading.Lock()  # reading and writing are timed on threads of their own
 
     def start(self) -> None:
         """Time from here belongs to the next mark."""
@@ -33,14 +35,16 @@ class Stopwatch:
 
     def end_frame(self) -> None:
         """Close the books on this frame."""
-        for stage, spent in self._now.items():
-            self.stages[stage].append(spent)
+        with self._lock:
+            for stage, spent in self._now.items():
+                self.stages[stage].append(spent)
         self._now.clear()
         self.finished.append(self._clock())
 
     def add(self, stage: str, spent_ms: float) -> None:
         """A measurement made elsewhere, on another thread say."""
-        self.stages[stage].append(spent_ms)
+        with self._lock:
+            self.stages[stage].append(spent_ms)
 
     def age_ms(self, t_capture: float) -> float:
         """Milliseconds since `t_capture`, a reading of the monotonic clock."""
@@ -55,8 +59,12 @@ class Stopwatch:
 
     def recent(self, count: int = 30) -> Mapping[str, float]:
         """Median of the last frames, by stage."""
-        return {stage: float(np.median(values[-count:])) for stage, values in self.stages.items() if values}
+        with self._lock:
+            latest = {stage: values[-count:] for stage, values in self.stages.items() if values}
+        return {stage: float(np.median(values)) for stage, values in latest.items()}
 
     def percentiles(self, *levels: float) -> Mapping[str, tuple[float, ...]]:
         """Percentiles over all frames, by stage."""
-        return {stage: tuple(float(p) for p in np.percentile(v, levels)) for stage, v in self.stages.items() if v}
+        with self._lock:
+            every = {stage: list(values) for stage, values in self.stages.items() if values}
+        return {stage: tuple(float(p) for p in np.percentile(v, levels)) for stage, v in every.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -86,3 +87,20 @@ def test_nothing_measured_is_nothing_said(hand: Hand) -> None:
 
 def test_the_age_of_a_frame_is_by_the_monotonic_clock(hand: Hand) -> None:
     assert 2000 <= Stopwatch(hand).age_ms(time.monotonic() - 2.0) < 60_000
+
+
+def test_it_can_be_read_while_other_threads_add_to_it() -> None:
+    watch, over = Stopwatch(), threading.Event()
+
+    def add() -> None:
+        for i in range(20_000):
+            watch.add(f"stage {i}", 1.0)
+        over.set()
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    while not over.is_set():  # a dictionary that grows while it is walked over raises
+        watch.recent()
+        watch.percentiles(50)
+    thread.join()
+    assert len(watch.recent()) == 20_000
