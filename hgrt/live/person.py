@@ -112,7 +112,8 @@ class Tracker:
         pose = self._closer(image, best, mark)
         if pose is None or pose.confidence < FOUND:
             return None
-        self._box, self._unseen = box_around(pose), 0
+        wanted = box_around(pose)
+        self._box, self._unseen = None if wanted is None else _between(wanted, wanted), 0
         return pose
 
     def _closer(self, image: Image, pose: Pose, mark: Mark) -> Pose | None:
@@ -129,8 +130,7 @@ class Tracker:
 
 
 def _between(old: Box, new: Box) -> Box:
-    return Box(
-        old.cx + FOLLOW_PLACE * (new.cx - old.cx),
-        old.cy + FOLLOW_PLACE * (new.cy - old.cy),
-        old.side + FOLLOW_SIZE * (new.side - old.side),
-    )
+    """The box to follow with. On a grid of quarter pixels, lest a runtime's rounding noise grow from frame to frame."""
+    place = np.array([old.cx, old.cy]) + FOLLOW_PLACE * np.array([new.cx - old.cx, new.cy - old.cy])
+    cx, cy, side = np.round(4 * np.array([*place, old.side + FOLLOW_SIZE * (new.side - old.side)])) / 4
+    return Box(float(cx), float(cy), max(float(side), 1.0))

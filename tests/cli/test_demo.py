@@ -22,7 +22,6 @@ from hgrt.cli.main import app
 from hgrt.runtime.base import asset
 
 CLIP = asset("clip.mp4")
-bundled = pytest.mark.skipif(not CLIP.with_name("lite.onnx").is_file(), reason="no bundled weights in this checkout")
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -124,7 +123,6 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
 
 
-@bundled
 @pytest.mark.parametrize(("arguments", "words"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
 def test_a_mistake_is_said_in_plain_words_and_leaves_nothing_behind(
     arguments: list[str], words: list[str], mess: Path
@@ -139,7 +137,6 @@ def test_a_mistake_is_said_in_plain_words_and_leaves_nothing_behind(
 # Results
 
 
-@bundled
 def test_the_bundled_clip_gives_a_line_for_each_frame(tmp_path: Path) -> None:
     done = hgrt("demo", "--keypoints", "joints.jsonl", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -152,7 +149,6 @@ def test_the_bundled_clip_gives_a_line_for_each_frame(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["joints.jsonl"]
 
 
-@bundled
 def test_without_a_screen_a_new_video_is_written_and_named(tmp_path: Path) -> None:
     for name in ("hgrt-clip.mp4", "hgrt-clip-2.mp4"):
         done = hgrt("demo", "--max-frames", 6, cwd=tmp_path)
@@ -163,7 +159,6 @@ def test_without_a_screen_a_new_video_is_written_and_named(tmp_path: Path) -> No
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@bundled
 @pytest.mark.parametrize(
     ("source", "painted", "expected"),
     [("who.png", "who.png", "hgrt-who.jpg"), ("set", "set/a.png", "hgrt-set/000000.jpg")],
@@ -177,7 +172,6 @@ def test_a_picture_becomes_a_picture(source: str, painted: str, expected: str, t
     assert image is not None and image.shape == (200, 300, 3)
 
 
-@bundled
 def test_a_film_that_breaks_off_is_done_up_to_the_break_and_said(tmp_path: Path) -> None:
     film = write_video(tmp_path / "film.avi", [numbered(i) for i in range(40)], "MJPG")
     film.write_bytes(film.read_bytes()[: film.stat().st_size * 55 // 100])
@@ -189,7 +183,6 @@ def test_a_film_that_breaks_off_is_done_up_to_the_break_and_said(tmp_path: Path)
     assert "breaks off" in done.stdout and f"{len(lines)} of its 40 frames" in done.stdout
 
 
-@bundled
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_in_the_middle_everything_written_is_whole(number: signal.Signals, tmp_path: Path) -> None:
     film = write_video(tmp_path / "long.avi", [numbered(i % 64) for i in range(2000)], "MJPG")
