@@ -48,7 +48,7 @@ def box_around(pose: Pose) -> Box | None:
     seen = pose.score > SEEN
     if np.count_nonzero(seen) < 4:
         return None
-    return Box.around(pose.xy[seen], MARGIN)
+    return _on_grid(Box.around(pose.xy[seen], MARGIN))
 
 
 @dataclass(slots=True)
@@ -112,8 +112,7 @@ class Tracker:
         pose = self._closer(image, best, mark)
         if pose is None or pose.confidence < FOUND:
             return None
-        wanted = box_around(pose)
-        self._box, self._unseen = None if wanted is None else _between(wanted, wanted), 0
+        self._box, self._unseen = box_around(pose), 0
         return pose
 
     def _closer(self, image: Image, pose: Pose, mark: Mark) -> Pose | None:
@@ -130,7 +129,12 @@ class Tracker:
 
 
 def _between(old: Box, new: Box) -> Box:
-    """The box to follow with. On a grid of quarter pixels, lest a runtime's rounding noise grow from frame to frame."""
-    place = np.array([old.cx, old.cy]) + FOLLOW_PLACE * np.array([new.cx - old.cx, new.cy - old.cy])
-    cx, cy, side = np.round(4 * np.array([*place, old.side + FOLLOW_SIZE * (new.side - old.side)])) / 4
-    return Box(float(cx), float(cy), max(float(side), 1.0))
+    cx = old.cx + FOLLOW_PLACE * (new.cx - old.cx)
+    cy = old.cy + FOLLOW_PLACE * (new.cy - old.cy)
+    return _on_grid(Box(cx, cy, old.side + FOLLOW_SIZE * (new.side - old.side)))
+
+
+def _on_grid(box: Box) -> Box:
+    """To quarter pixels, lest the rounding noise of a runtime grow from one look to the next."""
+    cx, cy, side = (round(4 * value) / 4 for value in (box.cx, box.cy, box.side))
+    return Box(cx, cy, max(side, 1.0))
