@@ -18,8 +18,8 @@ from hgrt.pose.pose import Pose
 class OneEuro:
     """Filter for one person's joints. Cut-off frequencies in Hz; `beta` in Hz per person-side a second."""
 
-    min_cutoff: float = 1.5
-    beta: float = 12.0
+    min_cutoff: float = 1.0
+    beta: float = 30.0
     speed_cutoff: float = 2.0
     _xy: Array | None = None
     _speed: Array | None = None
