@@ -6,8 +6,8 @@ raises anything else and keeps its traceback. This module knows nothing about th
 
 from __future__ import annotations
 
-EXIT_FAILED = 1  # a gate or a check did not pass
 EXIT_USAGE = 2  # the input, the options or the machine are not what the command needs
+EXIT_INTERRUPTED = 130  # what shells give a program that Ctrl-C ended
 
 
 class HgrtError(Exception):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hgrt.closing import Closing
-from hgrt.pose.geometry import Box, Image, apply, compose, crop, heatmap_to_crop
+from hgrt.pose.geometry import Box, Image, apply, crop, heatmap_to_image
 from hgrt.pose.heatmaps import Decode, decode
 from hgrt.pose.pose import Pose
 from hgrt.runtime.base import Backend, Precision, open_backend
@@ -54,12 +54,10 @@ class PoseEstimator(Closing):
         heatmaps = self.backend.infer(np.stack([one.pixels for one in crops]))
         mark("network")
         found = decode(heatmaps, self.decode)
-        to_crop = heatmap_to_crop(spec.heatmap, spec.input)
-        cell = spec.input / spec.heatmap
         poses = []
-        for i, (one, box) in enumerate(zip(crops, boxes, strict=True)):
-            xy = apply(compose(one.to_image, to_crop), found.xy_hm[i])
-            poses.append(Pose(xy, found.score[i], found.spread[i] * cell * box.side / spec.input, box))
+        for i, box in enumerate(boxes):
+            xy = apply(heatmap_to_image(box, spec.heatmap, spec.input), found.xy_hm[i])
+            poses.append(Pose(xy, found.score[i], found.spread[i] * box.side / spec.heatmap, box))
         mark("decode")
         return poses
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from hgrt.model.hourglass import StackedHourglass
-from hgrt.pose.geometry import apply, compose, heatmap_to_crop, warp
+from hgrt.pose.geometry import apply, heatmap_to_image, warp
 from hgrt.pose.heatmaps import decode
 from hgrt.pose.pckh import Result, pckh
 from hgrt.train.data.sample import People
@@ -30,7 +30,7 @@ def predict(
         crops = np.stack([warp(sample.image, sample.box.to_crop(size), size) for sample in samples])
         maps = model(to_tensor(crops, device))[:, -1].float().cpu().numpy()
         for sample, xy_hm in zip(samples, decode(maps).xy_hm, strict=True):
-            found.append(apply(compose(sample.box.to_image(size), heatmap_to_crop(size // 4, size)), xy_hm))
+            found.append(apply(heatmap_to_image(sample.box, size // 4, size), xy_hm))
     return np.stack(found)
 
 

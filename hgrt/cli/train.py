@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hgrt.errors import HgrtError
-
-INTERRUPTED = 130  # what shells give a program that Ctrl-C ended
+from hgrt.errors import EXIT_INTERRUPTED, HgrtError
 
 
 def train(
@@ -90,7 +88,7 @@ def train(
     except InterruptedTraining as stop:
         if world.leads:
             console.print(str(stop))
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         world.close()
 

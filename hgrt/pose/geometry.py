@@ -155,5 +155,10 @@ def heatmap_to_crop(cells: int, size: int) -> Array:
     return np.array([[s, 0.0, (s - 1) / 2], [0.0, s, (s - 1) / 2]])
 
 
+def heatmap_to_image(box: Box, cells: int, size: int) -> Array:
+    """The affine from heatmap cells straight to image pixels, for a `size` x `size` crop of `box`."""
+    return compose(box.to_image(size), heatmap_to_crop(cells, size))
+
+
 def _as_image(array: Any) -> Image:
     return np.asarray(array, dtype=np.uint8)
