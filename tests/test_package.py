@@ -82,7 +82,7 @@ def test_the_wheel_works_where_it_is_unpacked(wheel: Path, tmp_path: Path) -> No
         "import sys\n"
         "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in getattr(f, '__module__', '') + repr(f)]\n"
         f"sys.path.insert(0, {str(place)!r})\n"
-        "import hgrt, hgrt.train, hgrt.assets, hgrt.train.data, hgrt.cli.main\n"
+        "import hgrt, hgrt.train, hgrt.assets, hgrt.data, hgrt.cli.main\n"
         "from hgrt.runtime.base import asset, bundled_weights\n"
         "modules = [hgrt.__file__, hgrt.train.__file__, hgrt.assets.__file__]\n"
         "print(*modules, asset('clip.mp4'), bundled_weights(), sep='\\n')\n"

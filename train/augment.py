@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hgrt.data.sample import Sample
 from hgrt.pose.geometry import Array, Box, Image, apply, compose, heatmap_to_crop, invert, similarity, warp
 from hgrt.pose.heatmaps import Maps, encode
 from hgrt.pose.skeleton import MPII
-from hgrt.train.data.sample import Sample
 
 FLIP = list(MPII.flip)
 UPPER = MPII.indices([n for n in MPII.joints if not n.endswith(("ankle", "knee", "hip")) and n != "pelvis"])
@@ -43,14 +43,39 @@ class Augmentation:
     soft_p: float = 0.25  # blur, or detail lost to a smaller size
     noise_p: float = 0.15
     occlude_p: float = 0.25
+    paste_p: float = 0.2  # part of another training picture covers part of this one
     scenery_p: float = 0.6  # what lies outside the picture is other scenery, not black
+
+
+STILL = Augmentation(
+    rotation_p=0,
+    upright_p=0,
+    scale=(1, 1),
+    far_p=0,
+    shift=0,
+    stray_p=0,
+    half_body_p=0,
+    flip_p=0,
+    colour=0,
+    grey_p=0,
+    soft_p=0,
+    noise_p=0,
+    occlude_p=0,
+    paste_p=0,
+    scenery_p=0,
+)
+"""Everybody exactly as they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What the loss needs: `image` (S, S, 3) uint8 BGR, `targets` (16, S/4, S/4), `known` (16,) 1 where supervised."""
+    """What the loss needs.
 
-    image: Image
+    `image` (S, S, 3) BGR, uint8 or float32 in 0..1; `targets` (16, S/4, S/4); `known` (16,) how much each joint weighs
+    in the loss, 0 where nothing is known of it.
+    """
+
+    image: Image | NDArray[np.float32]
     targets: Maps
     known: NDArray[np.float32]
 
@@ -77,15 +102,28 @@ def choose_view(sample: Sample, how: Augmentation, rng: np.random.Generator) -> 
 
 
 def make_example(
-    sample: Sample, size: int, sigma: float, how: Augmentation, scenery: list[Image], rng: np.random.Generator
+    sample: Sample,
+    size: int,
+    sigma: float,
+    how: Augmentation,
+    scenery: list[Image],
+    rng: np.random.Generator,
+    other: Image | None = None,
+    hidden_weight: float = 1.0,
 ) -> Example:
-    """One random view of a person: `size` pixels, targets of `sigma` heatmap cells; `scenery`: pictures of nobody."""
+    """One random view of a person: `size` pixels, targets of `sigma` heatmap cells.
+
+    `scenery`: pictures of nobody, for what lies beyond the picture. `other`: any picture, to cover a part with.
+    `hidden_weight`: how much a labelled joint that cannot be seen counts.
+    """
     box, degrees = choose_view(sample, how, rng)
     mirror = bool(rng.random() < how.flip_p)
     affine = similarity(box, size, degrees, mirror)
     image = warp(sample.image, affine, size)
     if scenery and rng.random() < how.scenery_p:
         image = _fill(image, sample.image, affine, scenery[int(rng.integers(len(scenery)))], rng)
+    if other is not None:
+        _paste(image, other, rng)
     if rng.random() < how.occlude_p:
         _occlude(image, rng)
     image = _recolour(image, how, rng)
@@ -94,7 +132,7 @@ def make_example(
     if rng.random() < how.noise_p:
         noise = rng.normal(0, rng.uniform(2, 12), image.shape)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
-    known = np.ones(len(FLIP), bool) if sample.empty else sample.labelled
+    known = np.ones(len(FLIP)) if sample.empty else np.where(sample.visible, 1.0, hidden_weight) * sample.labelled
     xy_hm, labelled = to_heatmap(sample, affine, size), sample.labelled & in_picture(sample)
     if mirror:
         xy_hm, labelled, known = xy_hm[FLIP], labelled[FLIP], known[FLIP]
@@ -140,6 +178,22 @@ def _occlude(image: Image, rng: np.random.Generator) -> None:
         x, y = int(rng.integers(0, size - w)), int(rng.integers(0, size - h))
         patch = rng.uniform(0, 255, 3) + rng.normal(0, rng.uniform(0, 40), (int(h), int(w), 1))
         image[y : y + h, x : x + w] = np.clip(patch, 0, 255)
+
+
+def _paste(image: Image, other: Image, rng: np.random.Generator) -> None:
+    """Cover an ellipse with a piece of another picture: unlike a flat patch it may look like a limb that is not one."""
+    size = len(image)
+    height, width = other.shape[:2]
+    piece = warp(
+        other,
+        Box(*rng.uniform(0, [width, height]), float(rng.uniform(0.3, 1.0)) * min(width, height)).to_crop(size),
+        size,
+    )
+    mask = np.zeros((size, size), np.uint8)
+    axes = tuple(int(axis) for axis in rng.uniform(0.04, 0.2, 2) * size)
+    middle = (int(rng.integers(size)), int(rng.integers(size)))
+    cv2.ellipse(mask, middle, axes, float(rng.uniform(0, 180)), 0, 360, 255, cv2.FILLED)
+    np.copyto(image, piece, where=mask[..., None] > 0)
 
 
 def _recolour(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:

@@ -1,6 +1,6 @@
 """Batches of training examples, in an order and with a randomness that depend on nothing but seed, epoch and position.
 
-Hence a training that stops anywhere and resumes sees exactly what it would have seen.
+Hence a training that stops anywhere and resumes sees exactly what it would have seen, on any number of processes.
 """
 
 from __future__ import annotations
@@ -13,54 +13,70 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from hgrt.data.sample import People
 from hgrt.pose.geometry import Image
 from hgrt.train.augment import make_example
-from hgrt.train.data.sample import People
-from hgrt.train.recipe import Recipe
+from hgrt.train.published import PublishedAugmentation, published_example
+from hgrt.train.recipe import Epoch, Recipe
 
-Batch = tuple[Tensor, Tensor, Tensor]  # images (B, S, S, 3) uint8 BGR, targets (B, J, S/4, S/4), known (B, J)
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images (B, S, S, 3) uint8 or float32 in 0..1, BGR; targets (B, J, S/4, S/4); known (B, J) weights of the joints."""
+
+Place = tuple[int, int]
+"""A person's position in the set, and which turn within the epoch it is (an epoch may see a small set repeatedly)."""
 
 
-class _Examples(Dataset[Batch]):
-    def __init__(self, people: People, scenery: list[Image], recipe: Recipe, epoch: int) -> None:
+class Examples(Dataset[Batch]):
+    """The examples of one epoch by `Place`; each is drawn from a generator of its own."""
+
+    def __init__(self, people: People, scenery: list[Image], recipe: Recipe, epoch: Epoch) -> None:
         self._people, self._scenery, self._recipe, self._epoch = people, scenery, recipe, epoch
 
     def __len__(self) -> int:
         return len(self._people)
 
-    def __getitem__(self, index: int) -> Batch:
-        recipe = self._recipe
-        rng = np.random.default_rng([recipe.seed, self._epoch, index])
-        size = recipe.stage(self._epoch).size
-        example = make_example(self._people.get(index), size, recipe.sigma, recipe.augmentation, self._scenery, rng)
+    def __getitem__(self, place: Place) -> Batch:
+        recipe, size, (index, turn) = self._recipe, self._epoch.size, place
+        rng = np.random.default_rng([recipe.seed, self._epoch.number, turn, index])
+        sample, how = self._people.get(index), recipe.augmentation
+        if isinstance(how, PublishedAugmentation):
+            example = published_example(sample, size, how, rng)
+        else:
+            other = None
+            if rng.random() < how.paste_p:
+                other = self._people.get(int(rng.integers(len(self._people)))).image
+            example = make_example(sample, size, recipe.sigma, how, self._scenery, rng, other, recipe.hidden_weight)
         return torch.from_numpy(example.image), torch.from_numpy(example.targets), torch.from_numpy(example.known)
+
+
+def order(people: int, recipe: Recipe, epoch: Epoch, start: int, rank: int, size: int) -> Iterator[list[Place]]:
+    """What process `rank` of `size` works on from step `start` of the epoch on: `recipe.accumulate` lists a step."""
+    needed = epoch.steps * epoch.batch
+    turns = [
+        np.random.default_rng([recipe.seed, epoch.number, turn]).permutation(people)
+        for turn in range(-(-needed // people))
+    ]
+    for step in range(start, epoch.steps):
+        positions = range(step * epoch.batch, (step + 1) * epoch.batch)
+        mine = [(int(turns[i // people][i % people]), i // people) for i in positions][rank::size]
+        for part in range(recipe.accumulate):
+            yield mine[part :: recipe.accumulate]
+
+
+def batches(
+    people: People, scenery: list[Image], recipe: Recipe, epoch: Epoch, start: int, rank: int, size: int, workers: int
+) -> DataLoader[Batch]:
+    """A loader of this process's share of the epoch, from step `start` on; `workers` 0 makes examples in line."""
+    return DataLoader(
+        Examples(people, scenery, recipe, epoch),
+        batch_sampler=list(order(len(people), recipe, epoch, start, rank, size)),  # type: ignore[arg-type]
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_single_thread,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def _single_thread(_worker: int) -> None:
     cv2.setNumThreads(0)
-
-
-def steps_in(people: People, recipe: Recipe, epoch: int) -> int:
-    """Steps of an epoch; the few people that do not fill a last batch are left for another shuffle."""
-    return max(1, len(people) // recipe.stage(epoch).batch)
-
-
-def order(people: People, recipe: Recipe, epoch: int, first: int, rank: int, size: int) -> Iterator[list[int]]:
-    """The batches of process `rank` of `size` from step `first` on, as positions in `people`."""
-    batch = recipe.stage(epoch).batch
-    shuffled = np.random.default_rng([recipe.seed, epoch]).permutation(len(people))
-    for step in range(first, steps_in(people, recipe, epoch)):
-        yield [int(i) for i in shuffled[step * batch : (step + 1) * batch][rank::size]]
-
-
-def batches(
-    people: People, scenery: list[Image], recipe: Recipe, epoch: int, first: int, rank: int, size: int, workers: int
-) -> DataLoader[Batch]:
-    """A loader of this process's share of the epoch, from step `first` on; `workers` 0 makes examples in line."""
-    return DataLoader(
-        _Examples(people, scenery, recipe, epoch),
-        batch_sampler=list(order(people, recipe, epoch, first, rank, size)),
-        num_workers=workers,
-        worker_init_fn=_single_thread,
-        pin_memory=torch.cuda.is_available(),
-    )
+    torch.set_num_threads(1)

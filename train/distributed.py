@@ -1,14 +1,24 @@
-"""One process or several: what a training needs to know of the others when torchrun started it."""
+"""One process or several: what a training needs to know of the others when torchrun started it.
+
+Several processes do what one would with the whole batch: gradients are summed over all of them, and batch norm takes
+its statistics from all of them.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch import distributed as dist
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from hgrt.errors import HgrtError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +35,26 @@ class World:
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Average gradients over all processes; with one process nothing changes."""
-        return DistributedDataParallel(model) if self.size > 1 else model
+        """Average gradients and share batch statistics over all processes; with one process nothing changes."""
+        if self.size == 1:
+            return model
+        if self.device.type == "cuda":
+            return DistributedDataParallel(
+                nn.SyncBatchNorm.convert_sync_batchnorm(model), device_ids=[self.device.index]
+            )
+        share_statistics(model)
+        return DistributedDataParallel(model)
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+        if self.size > 1:
+            value = value.to(self.device, copy=True)
+            dist.all_reduce(value)
+        return value
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is set in at least one process."""
-        if self.size == 1:
-            return flag
-        votes = torch.tensor(int(flag), device=self.device)
-        dist.all_reduce(votes)
-        return bool(votes)
+        return bool(self.sum(torch.tensor(int(flag))))
 
     def wait(self) -> None:
         """Until every process has come here."""
@@ -48,12 +68,92 @@ class World:
 
 
 def join() -> World:
-    """The world that torchrun set up (gloo on CPU, NCCL on GPUs), or a single process."""
+    """The world that torchrun set up (gloo on CPU, NCCL on GPUs), or a single process.
+
+    HgrtError where a machine has fewer GPUs than processes.
+    """
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     cuda = torch.cuda.is_available()
+    if cuda and local >= torch.cuda.device_count():
+        raise HgrtError(
+            f"There is no GPU for process {local}.",
+            f"This machine shows {torch.cuda.device_count()}.",
+            "Start one process a GPU: torchrun --nproc-per-node gpu -m hgrt train ...",
+        )
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
     if size > 1:
         dist.init_process_group("nccl" if cuda else "gloo")
     return World(int(os.environ.get("RANK", "0")), size, device)
+
+
+@contextmanager
+def holding_back(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Keep gradients to this process while `wanted`: of several parts of a batch only the last one exchanges them."""
+    if wanted and isinstance(model, DistributedDataParallel):
+        with model.no_sync():
+            yield
+    else:
+        yield
+
+
+def share_statistics(model: nn.Module) -> None:
+    """Make every batch norm of `model` take its statistics over all processes (torch's own does so on GPUs only)."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.__class__ = _SharedBatchNorm
+
+
+class _SharedBatchNorm(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        wide = x.float()
+        local = torch.stack([wide.sum(dim=(0, 2, 3)), wide.square().sum(dim=(0, 2, 3))]).detach()
+        shared = torch.cat([local.flatten(), local.new_tensor([x.numel() / x.shape[1]])]).double()
+        dist.all_reduce(shared)
+        count = shared[-1]
+        mean, square = shared[:-1].view(2, -1) / count
+        variance = (square - mean * mean).clamp(min=0)
+        with torch.no_grad():
+            momentum = cast(float, self.momentum)
+            cast(Tensor, self.running_mean).lerp_(mean.float(), momentum)
+            cast(Tensor, self.running_var).lerp_((variance * count / (count - 1)).float(), momentum)
+            cast(Tensor, self.num_batches_tracked).add_(1)
+        result = _Normalize.apply(  # type: ignore[no-untyped-call]
+            x, self.weight, self.bias, mean.float(), variance.float(), self.eps, float(count)
+        )
+        return cast(Tensor, result)
+
+
+class _Normalize(torch.autograd.Function):
+    """Batch norm with given statistics, whose gradient knows that they came from every process's batch.
+
+    With y = w (x - m) / s + b over N values a channel and g the gradient of y:
+    dx = w / s (g - sum(g) / N - xhat sum(g xhat) / N), sums over all processes (Ioffe and Szegedy 2015, section 3).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float, count: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.eps, ctx.count = eps, count
+        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance = ctx.saved_tensors
+        scale = torch.rsqrt(variance + ctx.eps)
+        direct, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            grads[0], x, weight, mean, variance, mean, scale, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.stack([of_bias, of_weight])
+        dist.all_reduce(sums)
+        # direct = w g / s; what is missing is linear in x: - w / s (sum(g) + (x - m) / s sum(g xhat)) / N.
+        slope = -weight * scale * scale * sums[1] / ctx.count
+        shift = -weight * scale * sums[0] / ctx.count - slope * mean
+        shape = (1, -1, 1, 1)
+        of_x = direct + (x * slope.view(shape) + shift.view(shape)).to(direct.dtype)
+        return of_x, of_weight, of_bias, None, None, None, None

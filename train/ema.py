@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
 
 from hgrt.model.hourglass import StackedHourglass
 
@@ -13,7 +12,7 @@ from hgrt.model.hourglass import StackedHourglass
 class Ema:
     """Holds a copy of a network, `model`, that follows it.
 
-    After n updates the effective decay is min(decay, (1 + n) / (10 + n)), so that it starts fast.
+    After n updates the effective decay is min(decay, (1 + n) / (10 + n)), so that it starts fast; 0 copies.
     """
 
     def __init__(self, model: StackedHourglass, decay: float) -> None:
@@ -22,12 +21,14 @@ class Ema:
         self.updates = 0
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
+    def update(self, model: StackedHourglass) -> None:
         """Take one step towards the weights of `model`; buffers (batch norm statistics) are averaged too."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for mine, theirs in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
-            if mine.dtype.is_floating_point:
-                mine.lerp_(theirs, 1 - decay)
-            else:
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        moving = [(mine, theirs) for mine, theirs in pairs if mine.dtype.is_floating_point]
+        # One call for all tensors: hundreds of small ones would keep a GPU waiting.
+        torch._foreach_lerp_([mine for mine, _ in moving], [theirs for _, theirs in moving], 1 - decay)
+        for mine, theirs in pairs:
+            if not mine.dtype.is_floating_point:
                 mine.copy_(theirs)

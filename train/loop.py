@@ -1,40 +1,42 @@
 """The training loop, top to bottom.
 
-A run is a folder: `config.json` (network, recipe, data), `log.csv`, `last.pt` (everything needed to go on) and
-`best.pt` (averaged weights with the highest mean PCKh so far). Stopped anywhere, it goes on exactly where it was.
+Everything around it has a file of its own: what a run is (`config`, `recipe`), its folder (`run`), what it writes down
+(`log`, `curves`), the examples (`batches`), the other processes (`distributed`).
 """
 
 from __future__ import annotations
 
-import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from hgrt.data.find import DataSets
+from hgrt.data.generated import scenery
 from hgrt.errors import HgrtError
-from hgrt.model.checkpoint import read_checkpoint, save_checkpoint
+from hgrt.evaluation.predict import predict
 from hgrt.model.hourglass import StackedHourglass
-from hgrt.model.spec import METADATA_KEY, ModelSpec
-from hgrt.train.batches import Batch, batches, steps_in
-from hgrt.train.data.find import DataSets
-from hgrt.train.data.generated import scenery
-from hgrt.train.distributed import World
+from hgrt.pose.heatmaps import Maps
+from hgrt.train.batches import Batch, batches
+from hgrt.train.config import Config
+from hgrt.train.distributed import World, holding_back
 from hgrt.train.ema import Ema
-from hgrt.train.evaluate import evaluate, to_tensor
-from hgrt.train.log import append
+from hgrt.train.log import RunLog
 from hgrt.train.loss import heatmap_loss
-from hgrt.train.recipe import Recipe
+from hgrt.train.recipe import Epoch, Recipe, plan
+from hgrt.train.report import report
+from hgrt.train.run import Position, Run
+from hgrt.train.teacher import Teacher
 
 SAVE_EVERY_S = 300.0
 SCENES = 48
@@ -45,120 +47,168 @@ class InterruptedTraining(HgrtError):  # noqa: N818  # not a mistake of anybody'
 
 
 def train(
-    run: Path, spec: ModelSpec, recipe: Recipe, data: DataSets, world: World, workers: int, console: Console
-) -> Path:
-    """Train to the recipe's last epoch, going on from `run/last.pt` if it is there; returns the path of `best.pt`."""
+    run: Run, config: Config, data: DataSets, world: World, workers: int, console: Console, compiled: bool = False
+) -> Position:
+    """Train to the end of the recipe, going on from the run's `last.pt` if it is there; returns where it ended."""
+    recipe = config.recipe
     torch.manual_seed(recipe.seed)
     cv2.setNumThreads(0)
-    device = world.device
-    net = StackedHourglass(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = StackedHourglass(config.spec).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(_groups(net, recipe.weight_decay), lr=recipe.learning_rate)
     ema = Ema(net, recipe.ema)
-    state = _resume(run, net, ema, optimizer, device)
-    if world.leads:
-        config = {"spec": asdict(spec), "recipe": asdict(recipe), "data": data.parts, "processes": world.size}
-        _write_config(run / "config.json", config, console)
+    position = run.restore(net, ema, optimizer)
+    teacher = Teacher(config.teacher, world.device) if config.teacher else None
     model = world.wrap(net)
+    if compiled:
+        model = torch.compile(model)  # type: ignore[assignment]
     scenes = scenery(SCENES, recipe.seed)
-    with _stoppable(world) as stopping, _bar(world, console) as bar:
-        for epoch in range(state["epoch"], recipe.epochs):
-            stage, steps = recipe.stage(epoch), steps_in(data.train, recipe, epoch)
-            began, saved, done, first = time.monotonic(), time.monotonic(), 0, state["step"]
-            task = bar.add_task(f"epoch {epoch + 1}/{recipe.epochs}, {stage.size} px", total=steps, completed=first)
-            loader = batches(data.train, scenes, recipe, epoch, first, world.rank, world.size, workers)
-            for step, batch in enumerate(loader, start=first):
-                loss, finite = _step(model, net, optimizer, batch, recipe.rate(epoch + step / steps), recipe, device)
-                state["skipped"] += not finite
-                if finite:
+    epochs = plan(recipe, len(data.train))
+    total = epochs[-1].first + epochs[-1].steps
+    with _stoppable(world) as stopping, _bar(world, console) as bar, _log(run, world, position) as log:
+        for epoch in epochs[position.epoch :]:
+            task = bar.add_task("", total=epoch.steps, completed=position.step)
+            pace, saved = Pace(), time.monotonic()
+            loader = batches(data.train, scenes, recipe, epoch, position.step, world.rank, world.size, workers)
+            for parts in pace.waited(_grouped(loader, recipe.accumulate)):
+                rate = recipe.rate(epoch.first + position.step, total)
+                loss, blank, taken = _step(model, net, optimizer, parts, rate, recipe, world, teacher)
+                if taken:
                     ema.update(net)
-                    state["loss"] = loss if state["loss"] is None else 0.98 * state["loss"] + 0.02 * loss
-                done += stage.batch
-                state["step"] = step + 1
-                bar.update(task, completed=step + 1, description=_said(epoch, recipe, stage.size, state))
+                position.health.step(loss, blank, taken)
+                position.step += 1
+                pace.images += epoch.batch
+                bar.update(task, completed=position.step, description=_said(epoch, len(epochs), position))
                 stop = stopping()
                 if world.leads and (stop or time.monotonic() - saved > SAVE_EVERY_S):
-                    _save(run, net, ema, optimizer, state)
+                    run.save(net, ema, optimizer, position)
                     saved = time.monotonic()
                 if stop:
                     raise InterruptedTraining(
-                        f"Stopped in epoch {epoch + 1}.", fix=f"Everything is in {run}; --resume goes on."
+                        f"Stopped in epoch {epoch.number + 1}.",
+                        fix=f"Everything is in {run.folder}; go on with: hgrt train --resume {run.folder.name}",
                     )
-            state["epoch"], state["step"] = epoch + 1, 0
-            if world.leads:
-                rate, seconds = recipe.rate(epoch + (steps - 1) / steps), time.monotonic() - began
-                pace = {"lr": rate, "images_per_s": round(done / seconds, 1), "seconds": round(seconds, 1)}
-                _measure(run, ema, data, stage.size, device, state, pace, console)
-                _save(run, net, ema, optimizer, state)
+            position.epoch, position.step = epoch.number + 1, 0
+            measured = pace.row()
+            if log is not None:
+                judged = [predict(answer(ema.model, world.device), people, epoch.size) for people in data.val]
+                rates = {one.set: round(100 * one.pckh().total.rate, 2) for one in judged}
+                steps = epoch.first + epoch.steps
+                row = {"epoch": position.epoch, "iteration": steps, "size": epoch.size, **position.health.row()}
+                row |= {"lr": recipe.rate(steps - 1, total), **measured}
+                diagnosis = position.health.diagnose(steps, judged)
+                report(run, log, row, rates, data, judged, parts[0], diagnosis, console)
+                score = float(np.mean(list(rates.values()))) if rates else -(position.health.loss or 0.0)
+                run.keep_best(ema, position, score, epoch.size, rates)
+                run.save(net, ema, optimizer, position)
             bar.remove_task(task)
             world.wait()
-    return run / "best.pt"
+    return position
 
 
 def _step(
     model: nn.Module,
     net: StackedHourglass,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
+    parts: list[Batch],
     rate: float,
     recipe: Recipe,
-    device: torch.device,
-) -> tuple[float, bool]:
-    """One optimizer step; returns the loss and whether the step was taken (a non-finite gradient skips it)."""
-    images, targets, known = batch
+    world: World,
+    teacher: Teacher | None = None,
+) -> tuple[float, float, bool]:
+    """One optimizer step on this process's `parts` of a batch.
+
+    Returns the loss over the whole batch, the loss that empty heatmaps would have had, and whether the step was taken:
+    a gradient that is not finite skips it.
+    """
+    device = world.device
     net.train()
     for group in optimizer.param_groups:
         group["lr"] = rate
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16(device)):
-        heatmaps: Tensor = model(to_tensor(images.numpy(), device))
-    loss = heatmap_loss(heatmaps, targets.to(device), known.to(device), recipe.peak_weight)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-    finite = bool(torch.isfinite(norm))
-    if finite:
+    # What a joint counts depends on how many are known in the whole batch, here and elsewhere.
+    known_in_all = world.sum(torch.stack([known.sum() for _, _, known in parts]).sum()).to(device)
+    examples = world.sum(torch.tensor(float(sum(len(images) for images, _, _ in parts)))).to(device)
+    sums = torch.zeros(2, device=device)
+    for k, part in enumerate(parts):
+        images, targets, known = (tensor.to(device, non_blocking=True) for tensor in part)
+        image = to_network(images)
+        with holding_back(model, k + 1 < len(parts)):
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16 and has_bf16(device)):
+                heatmaps: Tensor = model(image)
+            loss = heatmap_loss(heatmaps, targets, known, recipe.peak_weight, known_in_all)
+            blank = heatmap_loss(torch.zeros_like(targets)[:, None], targets, known, recipe.peak_weight, known_in_all)
+            sums += torch.stack([loss.detach(), blank])
+            if teacher is not None:
+                everywhere = torch.ones_like(known)
+                likeness = heatmap_loss(
+                    heatmaps, teacher(image), everywhere, recipe.peak_weight, examples * known.shape[1]
+                )
+                loss = (1 - recipe.teacher_weight) * loss + recipe.teacher_weight * likeness
+            # The processes' gradients are averaged, but their losses add up to the batch's.
+            (loss * world.size).backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(net.parameters(), recipe.clip or float("inf"))
+    loss, blank = world.sum(sums).tolist()
+    taken = bool(torch.isfinite(norm)) and np.isfinite(loss)
+    if taken:
         optimizer.step()
-    return float(loss.detach()), finite
+    return loss, blank, taken
 
 
-def _write_config(path: Path, config: dict[str, Any], console: Console) -> None:
-    """What the run is, for whoever finds its folder; says where a resumed run departs from how it began."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(config, indent=1)
-    if path.exists():
-        before, now = json.loads(path.read_text()), json.loads(text)
-        for part in sorted(key for key in now if before.get(key) != now[key]):
-            console.print(f"Note: '{part}' is not what this run began with; it goes on from here as {now[part]}")
-    path.write_text(text)
+def to_network(images: Tensor) -> Tensor:
+    """(B, S, S, 3) BGR, uint8 or float in 0..1 -> (B, 3, S, S) float32 RGB in 0..1, channels last in memory."""
+    rgb = images.flip(-1)
+    return (rgb if rgb.is_floating_point() else rgb.float() / 255).permute(0, 3, 1, 2)
 
 
-def _measure(
-    run: Path,
-    ema: Ema,
-    data: DataSets,
-    size: int,
-    device: torch.device,
-    state: dict[str, Any],
-    pace: dict[str, float],
-    console: Console,
-) -> None:
-    """After an epoch: PCKh@0.5 of the averaged weights on every validation set, a row in the log, and the best kept."""
-    rates = {people.name: round(100 * evaluate(ema.model, people, size, device).total.rate, 2) for people in data.val}
-    loss = round(state["loss"] or 0.0, 6)
-    row = {"epoch": state["epoch"], "size": size, "loss": loss, **pace, "skipped": state["skipped"], **rates}
-    append(run / "log.csv", row)
-    console.print(f"epoch {state['epoch']:3d}  {size} px  loss {loss:.5f}  {pace['images_per_s']} images/s  {rates}")
-    mean = float(np.mean(list(rates.values()))) if rates else -loss
-    # Scores at different sizes do not compare, and the last size is the one that is used.
-    if state["best"] is None or mean > state["best"] or size > state["best_size"]:
-        state["best"], state["best_size"] = mean, size
-        save_checkpoint(run / "best.pt", ema.model, epoch=state["epoch"], pckh=rates)
+def answer(model: StackedHourglass, device: torch.device) -> Callable[[NDArray[np.uint8]], Maps]:
+    """The network in eval mode as `evaluation` asks it: crops in, the last stack's heatmaps out."""
+
+    @torch.inference_mode()
+    def infer(crops: NDArray[np.uint8]) -> Maps:
+        maps: Maps = model(to_network(torch.from_numpy(crops).to(device)))[:, -1].float().cpu().numpy()
+        return maps
+
+    return infer
 
 
-def bf16(device: torch.device) -> bool:
+def has_bf16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 rather than emulating it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class Pace:
+    """How fast an epoch goes, and how much of its time the loader kept it waiting."""
+
+    def __init__(self) -> None:
+        self.images, self._began, self._waiting = 0, time.monotonic(), 0.0
+
+    def waited(self, steps: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
+        """Pass on `steps`, timing how long each took to come."""
+        steps = iter(steps)
+        while True:
+            asked = time.monotonic()
+            step = next(steps, None)
+            self._waiting += time.monotonic() - asked
+            if step is None:
+                return
+            yield step
+
+    def row(self) -> dict[str, float]:
+        """As the log takes it; `waiting` in percent."""
+        seconds = time.monotonic() - self._began
+        return {
+            "images_per_s": round(self.images / seconds, 1),
+            "waiting": round(100 * self._waiting / seconds, 1),
+            "seconds": round(seconds, 1),
+        }
+
+
+def _grouped(loader: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    items = iter(loader)
+    while group := list(islice(items, size)):
+        yield group
 
 
 def _groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
@@ -168,40 +218,15 @@ def _groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
     return [{"params": many, "weight_decay": decay}, {"params": few, "weight_decay": 0.0}]
 
 
-def _said(epoch: int, recipe: Recipe, size: int, state: dict[str, Any]) -> str:
-    skipped = f", {state['skipped']} non-finite steps skipped" if state["skipped"] else ""
-    loss = f", loss {state['loss']:.5f}" if state["loss"] is not None else ""
-    return f"epoch {epoch + 1}/{recipe.epochs}, {size} px{loss}{skipped}"
-
-
-def _save(run: Path, net: StackedHourglass, ema: Ema, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    averaged = {"weights": ema.model.state_dict(), "updates": ema.updates}
-    save_checkpoint(run / "last.pt", net, ema=averaged, optimizer=optimizer.state_dict(), state=state)
-
-
-def _resume(
-    run: Path, net: StackedHourglass, ema: Ema, optimizer: torch.optim.Optimizer, device: torch.device
-) -> dict[str, Any]:
-    """Fill everything from `last.pt` where it exists; returns the position in the run."""
-    fresh: dict[str, Any] = {"epoch": 0, "step": 0, "loss": None, "best": None, "best_size": 0, "skipped": 0}
-    if not (run / "last.pt").exists():
-        return fresh
-    content = read_checkpoint(run / "last.pt")
-    try:
-        spec = ModelSpec.from_mapping(content[METADATA_KEY])
-        if spec != net.spec:
-            raise HgrtError(f"{run} is a training of another network.", f"There: {spec}. Asked for: {net.spec}.")
-        net.load_state_dict(content["state_dict"])
-        ema.model.load_state_dict(content["ema"]["weights"])
-        ema.updates = content["ema"]["updates"]
-        optimizer.load_state_dict(content["optimizer"])
-        return {**fresh, **content["state"]}
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise HgrtError(f"{run / 'last.pt'} cannot be resumed.", str(error).partition("\n")[0]) from error
+def _said(epoch: Epoch, epochs: int, position: Position) -> str:
+    health = position.health
+    skipped = f", {health.skipped} non-finite steps skipped" if health.skipped else ""
+    loss = f", loss {health.loss:.5f}" if health.loss is not None else ""
+    return f"epoch {epoch.number + 1}/{epochs}, {epoch.size} px{loss}{skipped}"
 
 
 @contextmanager
-def _stoppable(world: World) -> Iterator[Any]:
+def _stoppable(world: World) -> Iterator[Callable[[], bool]]:
     """Turn Ctrl-C and SIGTERM into an orderly stop after the current step, agreed on by all processes."""
     asked = False
 
@@ -215,6 +240,17 @@ def _stoppable(world: World) -> Iterator[Any]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _log(run: Run, world: World, position: Position) -> Iterator[RunLog | None]:
+    """The log, for the process that leads, without what a killed run wrote after its last state was saved."""
+    if not world.leads:
+        yield None
+        return
+    with RunLog(run.folder) as log:
+        log.rewind(position.epoch)
+        yield log
 
 
 def _bar(world: World, console: Console) -> Progress:

@@ -139,7 +139,7 @@ def draw_nothing(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Sour
 
 def draw_frame(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Source) -> None:
     """The overlay of the demo: skeleton, box and HUD, drawn on the frame itself."""
-    from hgrt.live.draw import draw_box, draw_pose
+    from hgrt.draw import draw_box, draw_pose
     from hgrt.live.hud import draw_hud, hud_lines
 
     if pose is not None:

@@ -13,7 +13,9 @@ import typer
 from rich.console import Console
 
 from hgrt import __version__
+from hgrt.cli.data import app as data
 from hgrt.cli.demo import demo
+from hgrt.cli.evaluate import evaluate
 from hgrt.cli.export import export
 from hgrt.cli.train import train
 from hgrt.errors import EXIT_USAGE, HgrtError
@@ -28,6 +30,8 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(train)
 app.command()(export)
+app.command("eval")(evaluate)
+app.add_typer(data, name="data")
 
 
 def _version(wanted: bool) -> None:

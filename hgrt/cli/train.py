@@ -3,94 +3,209 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from hgrt.errors import EXIT_INTERRUPTED, HgrtError
 
+if TYPE_CHECKING:
+    from hgrt.train.config import Config
+
+EXPERIMENTS = Path("exp")
+NETWORK, LENGTH, MACHINE, LOOK = "The network and how it learns", "How long", "Machine", "Look"
+
 
 def train(
+    exp: Annotated[str, typer.Option("--exp", "-e", help="Name of the run; its folder is exp/NAME.")] = "",
+    resume: Annotated[
+        str, typer.Option("--resume", "-c", metavar="NAME", help="Go on with the run of that name, as it began.")
+    ] = "",
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", "-d", help="Folder of labelled people (docs/data.md); may be given several times."),
+    ] = None,
+    synthetic: Annotated[
+        int | None, typer.Option(min=0, help="So many generated people beside the data, or instead.")
+    ] = None,
     stacks: Annotated[
-        int | None, typer.Option("--stacks", min=1, max=8, help="Number of hourglasses; the preset's own if left out.")
+        int | None,
+        typer.Option(
+            min=1, max=8, help="Number of hourglasses; the preset's own if left out.", rich_help_panel=NETWORK
+        ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="Network: reference (the published shape) or lite (the bundled one).")
-    ] = "reference",
-    data: Annotated[
-        list[Path] | None, typer.Option("--data", "-d", help="Folder of packed data; may be given several times.")
+        str | None,
+        typer.Option(
+            help="Network: reference (the published shape) or lite (the bundled one).", rich_help_panel=NETWORK
+        ),
     ] = None,
-    synthetic: Annotated[int, typer.Option(min=0, help="So many generated people beside the data, or instead.")] = 0,
-    exp: Annotated[str, typer.Option("--exp", "-e", help="Name of the run; its folder is exp/NAME.")] = "pose",
-    resume: Annotated[bool, typer.Option("--resume", "-c", help="Go on with the run of that name.")] = False,
-    epochs: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    recipe: Annotated[
+        str | None, typer.Option(help="modern (ours) or reference (the published one).", rich_help_panel=NETWORK)
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A trained checkpoint whose answers are learnt too.", rich_help_panel=NETWORK)
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any value that --print-config shows.", rich_help_panel=NETWORK
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of weights, order and augmentation.", rich_help_panel=NETWORK)
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="How often everybody is seen.", rich_help_panel=LENGTH)
+    ] = None,
+    max_iters: Annotated[
+        int | None, typer.Option("--max-iters", "-m", min=1, help="Length in steps instead.", rich_help_panel=LENGTH)
+    ] = None,
+    cache: Annotated[bool, typer.Option(help="Keep all pictures decoded in memory.", rich_help_panel=MACHINE)] = False,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that prepare batches; by the machine if left out.")
+        int | None,
+        typer.Option(
+            min=0, help="Processes that prepare batches; by the machine if left out.", rich_help_panel=MACHINE
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads a process computes with; 0 leaves it to torch.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads a process computes with; 0: torch decides.", rich_help_panel=MACHINE)
+    ] = 0,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first (torch.compile).", rich_help_panel=MACHINE)
+    ] = False,
+    print_config: Annotated[
+        bool,
+        typer.Option(
+            "--print-config", help="Show every value and where it comes from; no training.", rich_help_panel=LOOK
+        ),
+    ] = False,
+    overfit: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Self-test: learn so many people by heart, and say whether it worked.", rich_help_panel=LOOK
+        ),
+    ] = 0,
 ) -> None:
-    """Train a network on packed data or on generated people.
+    """Train a network on labelled people, or on generated ones.
 
     Several processes: torchrun --nproc-per-node N -m hgrt train ...
     """
-    from hgrt.model.spec import PRESETS
     from hgrt.require import require
-    from hgrt.train.data.missing import no_data
+    from hgrt.train.config import assignments
 
-    if preset not in PRESETS:
-        raise HgrtError(f"There is no preset '{preset}'.", f"Known: {', '.join(PRESETS)}.")
-    folders = data or []
-    if not folders and not synthetic:
-        default = Path("data")
-        if not default.is_dir():
-            raise no_data(
-                "There is nothing to train on.", f"Looked for packed data in {default.absolute()}; no --data given."
-            )
-        folders = [default]
-    folder = Path("exp") / exp
-    if (folder / "last.pt").exists() and not resume:
+    if resume and exp and exp != resume:
+        raise HgrtError(f"--exp {exp} and --resume {resume} name two runs.", fix="Give one of them.")
+    network: dict[str, tuple[Any, str]] = {name: (value, "--set") for name, value in assignments(values or []).items()}
+    options = {"spec.stacks": ("--stacks", stacks), "recipe.seed": ("--seed", seed)}
+    network |= {name: (value, option) for name, (option, value) in options.items() if value is not None}
+    if teacher is not None:
+        network["teacher"] = (str(teacher), "--teacher")
+    rest: dict[str, tuple[Any, str]] = {}
+    if epochs is not None:
+        rest |= {"recipe.max_iters": (0, "--epochs"), "recipe.epochs": (epochs, "--epochs")}
+    if max_iters is not None:
+        rest["recipe.max_iters"] = (max_iters, "--max-iters")
+    if data:
+        rest["data"] = ([str(path) for path in data], "--data")
+    if synthetic is not None:
+        rest["synthetic"] = (synthetic, "--synthetic")
+    name = resume or exp or ("overfit" if overfit else "pose")
+    folder = EXPERIMENTS / name
+    fixed = {"--preset": preset, "--recipe": recipe} | {option: value for value, option in network.values()}
+    config = _resumed(folder, fixed, rest) if resume else _begun(preset, recipe, network | rest)
+    if print_config:
+        _show(config)
+        return
+    if not resume and not overfit and (folder / "last.pt").exists():
         raise HgrtError(
             f"There is a run in {folder} already.",
             "It would be overwritten.",
-            "Add --resume to go on with it, or give another --exp.",
+            f"Go on with it: hgrt train --resume {name}. Or give another --exp.",
         )
-    if resume and not (folder / "last.pt").exists():
-        raise HgrtError(f"There is no run in {folder} to resume.", f"{folder / 'last.pt'} does not exist.")
     torch = require("torch", "train")
-    require("h5py", "train")
-    from dataclasses import replace
-
-    from hgrt.train.data.find import find
-    from hgrt.train.distributed import join
-    from hgrt.train.loop import InterruptedTraining
-    from hgrt.train.loop import train as run
-    from hgrt.train.recipe import Recipe
-
     if threads:
         torch.set_num_threads(threads)
-    spec = replace(PRESETS[preset], stacks=stacks or PRESETS[preset].stacks)
-    recipe = Recipe.growing(spec.input, epochs, seed)
+    _train(folder, config, cache, workers, compiled, overfit)
+
+
+def _begun(preset: str | None, recipe: str | None, said: dict[str, tuple[Any, str]]) -> Config:
+    from hgrt.train.config import resolve
+
+    config = resolve(preset or "reference", recipe or "modern", said)
+    if config.data or config.synthetic:
+        return config
+    default = Path("data")
+    if default.is_dir():
+        return config.changed("data", [str(default)], "default")
+    return config
+
+
+def _resumed(folder: Path, fixed: dict[str, Any], rest: dict[str, tuple[Any, str]]) -> Config:
+    from hgrt.train.config import read_config
+
+    config = read_config(folder)
+    refused = [option for option, value in fixed.items() if value is not None]
+    if refused:
+        raise HgrtError(
+            f"{', '.join(refused)} cannot be changed when a run goes on.",
+            f"{folder} keeps what it began with.",
+            "Leave it out, or begin a new run with another --exp.",
+        )
+    for name, (value, origin) in rest.items():
+        config = config.changed(name, value, origin)
+    return config
+
+
+def _train(folder: Path, config: Config, cache: bool, workers: int | None, compiled: bool, by_heart: int = 0) -> None:
+    from hgrt.data.find import find
+    from hgrt.data.missing import no_data
+    from hgrt.train.config import write_config
+    from hgrt.train.distributed import join
+    from hgrt.train.loop import InterruptedTraining, train
+    from hgrt.train.overfit import overfit
+    from hgrt.train.run import Run
+
+    if not config.data and not config.synthetic:
+        looked = f"Looked for {Path('data').absolute()}; no --data given."
+        raise no_data("There is nothing to train on.", looked)
     console = Console(highlight=False, soft_wrap=True)
-    sets = find(folders, synthetic, seed)
+    sets = find([Path(path) for path in config.data], config.synthetic, config.recipe.seed)
+    if cache:
+        sets = sets.cached(config.spec.input)
+    run = Run(folder)
     world = join()
     try:
+        workers = default_workers(world.device.type) if workers is None else workers
         if world.leads:
-            console.print(f"{spec}; {world.size} x {world.device}; run folder {folder}")
+            console.print(f"{config.spec}; {world.size} x {world.device}; run folder {folder}")
+        if by_heart:
+            raise typer.Exit(not overfit(run, config, sets, by_heart, world, workers, console))
+        if world.leads:
+            write_config(folder, config)
             for name, people, repeat in sets.parts:
                 console.print(f"  {name}: {people} people" + (f", {repeat} times an epoch" if repeat > 1 else ""))
-        if workers is None:
-            workers = default_workers(world.device.type)
-        best = run(folder, spec, recipe, sets, world, workers, console)
+        train(run, config, sets, world, workers, console, compiled)
         if world.leads:
-            console.print(f"Best averaged weights: {best}")
+            console.print(f"Best averaged weights: {run.best}")
     except InterruptedTraining as stop:
         if world.leads:
             console.print(str(stop))
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         world.close()
+
+
+def _show(config: Config) -> None:
+    import json
+
+    from rich.table import Table
+
+    table = Table("value", "", "from", box=None, pad_edge=False)
+    for name, value in config.values().items():
+        table.add_row(name, json.dumps(value), config.origin(name))
+    Console(highlight=False, soft_wrap=True).print(table)
 
 
 def default_workers(device: str) -> int:

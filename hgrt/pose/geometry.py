@@ -7,6 +7,7 @@ top-left pixel is (0, 0); so an image W pixels wide spans -0.5 .. W - 0.5. Names
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ class Box:
         return cls(x - 0.5 + w / 2, y - 0.5 + h / 2, max(w, h) * margin)
 
     @classmethod
-    def from_mpii(cls, center: Array, scale: float) -> Box:
+    def from_mpii(cls, center: Sequence[float] | Array, scale: float) -> Box:
         """From the `center` and `scale` of the hourglass annotation files (side = 200 x scale, margin included)."""
         return cls(float(center[0]), float(center[1]), 200.0 * float(scale))
 

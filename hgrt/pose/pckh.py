@@ -11,7 +11,7 @@ All positions are in image pixels and `normalize` is MPII's head size, 0.6 x the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -70,11 +70,15 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """PCKh at one bound: a tally per joint name, in the skeleton's order, of the joints the protocol counts."""
+    """PCKh at one bound: a tally per joint name, in the skeleton's order, of the joints the protocol counts.
+
+    `left_out` has the tallies of the others, judged alike; they are in no total and no group.
+    """
 
     protocol: str
     bound: float
     joints: Mapping[str, Tally]
+    left_out: Mapping[str, Tally] = field(default_factory=dict)
 
     @property
     def total(self) -> Tally:
@@ -111,6 +115,28 @@ def pckh(
 
     A person without a head size is counted and never correct. ValueError for an unknown protocol or a wrong shape.
     """
+    hit = hits(predicted, truth, normalize, counted, protocol, bound, skeleton)
+    tallies = {
+        name: Tally(int(hit[:, j].sum()), int(np.asarray(counted, dtype=bool)[:, j].sum()))
+        for j, name in enumerate(skeleton.joints)
+    }
+    left_out = {name: tallies.pop(name) for name in PROTOCOLS[protocol].left_out if name in tallies}
+    return Result(protocol, bound, tallies, left_out)
+
+
+def hits(
+    predicted: NDArray[Any],
+    truth: NDArray[Any],
+    normalize: NDArray[Any],
+    counted: NDArray[Any],
+    protocol: str = "standard",
+    bound: float = 0.5,
+    skeleton: Skeleton = MPII,
+) -> Mask:
+    """The joints (N, J) that are in `counted` and found; those that the protocol leaves out are judged like the rest.
+
+    Arguments and errors as for `pckh`.
+    """
     rule = PROTOCOLS.get(protocol)
     if rule is None:
         raise ValueError(f"unknown protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
@@ -118,14 +144,13 @@ def pckh(
     if np.shape(predicted) != (*shape, 2) or np.shape(truth) != (*shape, 2) or np.shape(counted) != shape:
         raise ValueError(f"expected positions {(*shape, 2)} and counted {shape}")
     error = errors(predicted, truth, normalize)
-    counted = np.asarray(counted, dtype=bool)
-    hit = counted & ((error <= bound) if rule.inclusive else (error < bound))
-    tallies = {
-        name: Tally(int(hit[:, j].sum()), int(counted[:, j].sum()))
-        for j, name in enumerate(skeleton.joints)
-        if name not in rule.left_out
-    }
-    return Result(protocol, bound, tallies)
+    found = (error <= bound) if rule.inclusive else (error < bound)
+    return np.asarray(np.asarray(counted, dtype=bool) & found)
+
+
+def in_total(protocol: str, skeleton: Skeleton = MPII) -> Mask:
+    """Which joints (J,) the protocol counts in its total."""
+    return np.array([name not in PROTOCOLS[protocol].left_out for name in skeleton.joints])
 
 
 def auc(

@@ -1,8 +1,8 @@
 """The published conventions, to the bit: crop, targets, decoding and score of the reference implementation.
 
 They differ from `geometry` and `heatmaps` by half a pixel here and a truncation there, and exist so that the published
-numbers can be reproduced. Pixels are counted so that a crop of side 200 x scale about `center` maps to 0 .. size, and
-rounding is what C does: towards zero.
+numbers can be reproduced. Pixels are counted so that a box of side 200 x scale about the centre (`Box.from_mpii`) maps to
+0 .. size, and rounding is what C does: towards zero.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.pose.geometry import Array
+from hgrt.pose.geometry import Array, Box
 from hgrt.pose.heatmaps import Maps, peaks, quarter_offset
 from hgrt.pose.skeleton import MPII
 
@@ -21,12 +21,11 @@ WINDOW = 4  # targets are cut off this many cells from their centre
 SIGMA = 1.0
 
 
-def transform(center: NDArray[Any], scale: float, size: int, degrees: float = 0.0) -> Array:
-    """The 3x3 matrix from image pixels to a crop of `size` pixels, turned about the crop's middle."""
-    side = 200.0 * scale
-    s = size / side
+def transform(box: Box, size: int, degrees: float = 0.0) -> Array:
+    """The 3x3 matrix from image pixels to a crop of `box`, `size` pixels wide, turned about the crop's middle."""
+    s = size / box.side
     matrix = np.array(
-        [[s, 0.0, size * (-center[0] / side + 0.5)], [0.0, s, size * (-center[1] / side + 0.5)], [0.0, 0.0, 1.0]]
+        [[s, 0.0, size * (-box.cx / box.side + 0.5)], [0.0, s, size * (-box.cy / box.side + 0.5)], [0.0, 0.0, 1.0]]
     )
     if degrees:
         turn = np.deg2rad(-degrees)
@@ -47,15 +46,13 @@ def truncate(points: Array) -> NDArray[np.int64]:
     return np.trunc(points).astype(np.int64)
 
 
-def crop(
-    image: NDArray[Any], center: NDArray[Any], scale: float, size: int = 256, legacy: bool = False
-) -> NDArray[Any]:
+def crop(image: NDArray[Any], box: Box, size: int = 256, legacy: bool = False) -> NDArray[Any]:
     """The published crop of an (H, W, 3) image, colour order kept.
 
     float32 by bilinear sampling without anti-aliasing (the code since 2020), or with `legacy` the uint8 crop of 2019,
     stretched to 0..255 and then anti-aliased, which the published weights were trained on.
     """
-    inverse = np.linalg.inv(transform(center, scale, size))
+    inverse = np.linalg.inv(transform(box, size))
     (x0, y0), (x1, y1) = truncate(move(inverse, np.array([[0, 0], [size, size]])))
     height, width = image.shape[:2]
     window = np.zeros((y1 - y0, x1 - x0, image.shape[2]), dtype=np.float32)
@@ -67,8 +64,8 @@ def crop(
     low, high = float(window.min()), float(window.max())
     stretched = np.floor((window - low) * (255.0 / max(high - low, 1e-9)) + 0.5)
     rows, columns = _triangle(window.shape[0], size), _triangle(window.shape[1], size)
-    half = np.rint(np.einsum("ow,hwc->hoc", columns, stretched))  # each of the two passes rounds to 8 bits
-    return np.asarray(np.rint(np.einsum("oh,hwc->owc", rows, half)).clip(0, 255), dtype=np.uint8)
+    half = np.rint(np.einsum("ow,hwc->hoc", columns, stretched, optimize=True))  # each of the two passes rounds to 8 bits
+    return np.asarray(np.rint(np.einsum("oh,hwc->owc", rows, half, optimize=True)).clip(0, 255), dtype=np.uint8)
 
 
 def _triangle(old: int, new: int) -> Array:
@@ -112,6 +109,6 @@ def decode(plain: NDArray[Any], flipped: NDArray[Any] | None = None) -> tuple[Ar
     return xy * 4.0, score
 
 
-def to_image(xy_crop: NDArray[Any], center: NDArray[Any], scale: float, size: int = 256) -> Array:
+def to_image(xy_crop: NDArray[Any], box: Box, size: int = 256) -> Array:
     """Crop pixels back to image pixels, before the truncation that the published code ends with."""
-    return move(np.linalg.inv(transform(center, scale, size)), xy_crop)
+    return move(np.linalg.inv(transform(box, size)), xy_crop)

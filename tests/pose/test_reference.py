@@ -11,6 +11,7 @@ import pytest
 
 import golden
 from hgrt.pose import reference
+from hgrt.pose.geometry import Box
 
 
 def load(fixtures: Path, name: str) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def test_transforms(fixtures: Path) -> None:
     case = load(fixtures, "transforms")
     assert len(case["matrix"]) == 12
     for i, (cx, cy, scale, size, degrees) in enumerate(case["center_scale_res_rot"]):
-        matrix = reference.transform(np.array([cx, cy]), scale, int(size), degrees)
+        matrix = reference.transform(Box.from_mpii([cx, cy], scale), int(size), degrees)
         np.testing.assert_allclose(matrix, case["matrix"][i], atol=1e-12)
         moved = reference.move(matrix, case["points"][i])
         np.testing.assert_allclose(moved, case["affine"][i], atol=1e-12)
@@ -38,7 +39,7 @@ def test_crops(fixtures: Path, field: str, legacy: bool, atol: float) -> None:
     case, image = load(fixtures, "crop"), golden.crop_image()
     assert golden.sha256(image) == str(case["image_sha256"])
     for (cx, cy, scale), expected in zip(case["center_scale"], case[field], strict=True):
-        pixels = reference.crop(image, np.array([cx, cy]), scale, legacy=legacy)
+        pixels = reference.crop(image, Box.from_mpii([cx, cy], scale), legacy=legacy)
         assert pixels.shape == (256, 256, 3) and pixels.dtype == (np.uint8 if legacy else np.float32)
         np.testing.assert_allclose(pixels[::4, ::4].astype(np.float64), expected.astype(np.float64), atol=atol, rtol=0)
 
@@ -46,7 +47,7 @@ def test_crops(fixtures: Path, field: str, legacy: bool, atol: float) -> None:
 def test_a_crop_beside_the_image_is_black() -> None:
     image = np.full((50, 50, 3), 200, np.uint8)
     for legacy in (False, True):
-        assert not reference.crop(image, np.array([500.0, 500.0]), 0.5, legacy=legacy).any()
+        assert not reference.crop(image, Box(500, 500, 100), legacy=legacy).any()
 
 
 def test_targets(fixtures: Path) -> None:
@@ -66,7 +67,7 @@ def test_decode(fixtures: Path) -> None:
         xy, score = reference.decode(plain, flipped)
         np.testing.assert_array_equal(xy, case["crop_xy"][i])
         np.testing.assert_allclose(score, case["score"][i], atol=1e-6)
-        exact = reference.to_image(xy, case["center"][i], case["scale"][i])
+        exact = reference.to_image(xy, Box.from_mpii(case["center"][i], case["scale"][i]))
         np.testing.assert_allclose(exact, case["image_xy_exact"][i], atol=1e-9)
         firm = ~case["near_integer"][i]
         total += int(firm.sum())

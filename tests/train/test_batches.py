@@ -10,7 +10,7 @@ import torch
 
 from hgrt.pose.geometry import Box
 from hgrt.train.batches import Batch, batches, order, steps_in
-from hgrt.train.data.sample import Mixture, Sample
+from hgrt.data.sample import Mixture, Sample
 from hgrt.train.recipe import Recipe, Stage
 
 RECIPE = Recipe(epochs=4, stages=(Stage(0.0, 64, 6), Stage(0.5, 128, 4)), seed=3)

@@ -23,9 +23,9 @@ from hgrt.model.hourglass import StackedHourglass
 from hgrt.model.spec import ModelSpec
 from hgrt.pose.geometry import apply, invert
 from hgrt.train import loop
-from hgrt.train.data.find import DataSets
-from hgrt.train.data.generated import GeneratedPeople
-from hgrt.train.data.sample import People, Sample
+from hgrt.data.find import DataSets
+from hgrt.data.generated import GeneratedPeople
+from hgrt.data.sample import People, Sample
 from hgrt.train.distributed import World
 from hgrt.train.evaluate import evaluate, predict, to_tensor
 from hgrt.train.log import append

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hgrt.train.data import clip
-from hgrt.train.data.synthetic import (
+from hgrt.data import clip
+from hgrt.data.synthetic import (
     MOTIONS,
     Body,
     draw_person,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.pose.geometry import Box, Image
-from hgrt.train.data.sample import JOINTS, Sample
-from hgrt.train.data.synthetic import random_background, synthetic_background, synthetic_person
+from hgrt.data.sample import JOINTS, Sample
+from hgrt.data.synthetic import random_background, synthetic_background, synthetic_person
 
 EMPTY_EVERY = 4  # one picture in so many shows nobody
 
@@ -48,6 +48,7 @@ class GeneratedPeople:
         it = self._drawn[index]
         known = np.full(JOINTS, not it.empty)
         return Sample(
+            name=f"{self._seed}-{index}",
             image=np.asarray(cv2.imdecode(it.jpeg, cv2.IMREAD_COLOR), dtype=np.uint8),
             joints=it.joints,
             labelled=known,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fakes import pose
-from hgrt.live.draw import JOINTS, LIMBS, draw_box, draw_pose
+from hgrt.draw import JOINTS, LIMBS, draw_box, draw_pose
 from hgrt.live.hud import draw_hud, hud_lines
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.pose import Pose

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.train.data.body import ANKLE, ELBOW, HIP, KNEE, SHOULDER, WRIST
-from hgrt.train.data.figure import Figure
+from hgrt.data.body import ANKLE, ELBOW, HIP, KNEE, SHOULDER, WRIST
+from hgrt.data.figure import Figure
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]

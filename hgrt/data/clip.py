@@ -3,7 +3,7 @@
 No footage of real people may be committed, yet demos, smoke tests and latency measurements need a video whose joints
 are known. This module draws one (`clip_frames`) and writes it with its joints beside it:
 
-    python -m hgrt.train.data.clip assets/clip.mp4
+    python -m hgrt.data.clip assets/clip.mp4
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.pose.skeleton import MPII
-from hgrt.train.data.synthetic import (
+from hgrt.data.synthetic import (
     RELAXED,
     Angles,
     Body,
@@ -136,7 +136,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m hgrt.train.data.clip", description="Draw the demonstration clip.")
+    parser = argparse.ArgumentParser(prog="python -m hgrt.data.clip", description="Draw the demonstration clip.")
     parser.add_argument("out", type=Path, help="video to write, ending in .mp4; OUT.json is written beside it")
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--size", type=_size, default=(640, 480), metavar="WxH")

@@ -2,68 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
 import h5py
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from hgrt.data.generated import GeneratedPeople
+from hgrt.data.packed import FIELDS, PackedPeople, splits
 from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Box
 from hgrt.pose.skeleton import MPII
-from hgrt.train.data.find import find
-from hgrt.train.data.generated import GeneratedPeople
-from hgrt.train.data.packed import FIELDS, PackedPeople
-
-COUNT = 5
-
-
-def jpeg(index: int) -> bytes:
-    picture = np.full((40 + index, 60, 3), (10 * index, 100, 200), np.uint8)
-    return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
-
-
-def rows(count: int) -> dict[str, NDArray[Any]]:
-    rng = np.random.default_rng(count)
-    label = rng.integers(0, 3, (count, 16)).astype(np.uint8)
-    return {
-        "imgname": np.array([f"{i}.jpg".encode() for i in range(count)]),
-        "part": rng.uniform(1, 40, (count, 16, 2)).astype(np.float32),
-        "label": label,
-        "visible": ((label > 0) & (rng.random((count, 16)) < 0.5)).astype(np.uint8),
-        "evaluate": (label == 1).astype(np.uint8),
-        "center": rng.uniform(10, 30, (count, 2)),
-        "scale": rng.uniform(0.1, 0.4, count),
-        "normalize": rng.uniform(5, 10, count),
-    }
-
-
-def tar(path: Path, files: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-
-
-def pack(folder: Path, split: str = "train", count: int = COUNT) -> dict[str, NDArray[Any]]:
-    """A set in two tar files."""
-    folder.mkdir(exist_ok=True, parents=True)
-    values = rows(count)
-    with h5py.File(folder / f"{split}.h5", "w") as file:
-        for name, value in values.items():
-            file[name] = value
-        file.attrs["joint_names"] = ",".join(MPII.joints)
-        file.attrs["tars"] = f"{split}_0.tar,{split}_1.tar"
-    for part in (0, 1):
-        tar(folder / f"{split}_{part}.tar", {f"{i}.jpg": jpeg(i) for i in range(part, count, 2)})
-    return values
+from packing import COUNT, jpeg, pack, tar
 
 
 def test_values_are_those_in_the_files(tmp_path: Path) -> None:
@@ -104,6 +55,15 @@ def drop_field(field: str) -> Callable[[Path], object]:
     return drop
 
 
+def set_field(field: str, values: np.ndarray) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        drop_field(field)(folder)
+        with h5py.File(folder / "train.h5", "a") as file:
+            file[field] = values
+
+    return change
+
+
 def set_attribute(name: str, value: str | None) -> Callable[[Path], object]:
     def change(folder: Path) -> None:
         with h5py.File(folder / "train.h5", "a") as file:
@@ -127,6 +87,9 @@ def set_attribute(name: str, value: str | None) -> Callable[[Path], object]:
         (set_attribute("joint_names", ",".join(MPII.joints[::-1])), "another skeleton"),
         (set_attribute("joint_names", "nose,left_eye"), "Its joints: nose,left_eye"),
         (set_attribute("tars", "train_0.tar"), "2 pictures"),
+        (set_field("part", np.zeros((COUNT, 14, 2))), r"part has the shape \(5, 14, 2\)"),
+        (set_field("imgname", np.arange(COUNT)), "cannot be read"),
+        (set_field("scale", np.array([0.2, 0.2, 0, np.nan, 0.2])), "2 people of .* have no box"),
         (lambda folder: (folder / "train_1.tar").unlink(), r"train_1\.tar cannot be read"),
         (lambda folder: (folder / "train_1.tar").write_bytes(b"junk" * 999), r"train_1\.tar cannot be read"),
         (lambda folder: cut(folder / "train_1.tar", 700), r"train_1\.tar cannot be read"),
@@ -150,32 +113,35 @@ def test_a_broken_picture_is_named(content: bytes, tmp_path: Path) -> None:
         people.get(1)
 
 
-# Finding sets
+def test_people_without_picture_can_be_left_out(tmp_path: Path) -> None:
+    values = pack(tmp_path / "set")
+    tar(tmp_path / "set" / "train_1.tar", {"3.jpg": jpeg(3)})
+    people = PackedPeople(tmp_path / "set", "train", "skip")
+    assert (len(people), people.absent) == (4, 1)
+    assert people.note == "4 people of 4 images; left out: 1 people whose pictures (1) are not there"
+    assert [people.get(i).name for i in range(4)] == ["0.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    np.testing.assert_array_equal(people.get(2).joints, values["part"][3])
+    assert people.get(2).image.shape == (43, 60, 3)
 
 
-def test_sets_are_found_and_small_ones_repeated(tmp_path: Path) -> None:
-    pack(tmp_path / "all" / "big", "train", 18)
-    pack(tmp_path / "all" / "big", "val", 4)
-    pack(tmp_path / "all" / "small", "train", 2)
-    pack(tmp_path / "all" / "test only", "val", 3)
-    (tmp_path / "all" / "notes").mkdir()
-    data = find([tmp_path / "all"], synthetic=7, seed=0)
-    assert data.parts == (("big/train", 18, 1), ("small/train", 2, 3), ("synthetic", 7, 1))
-    assert len(data.train) == 18 + 3 * 2 + 7
-    judges = [(people.name, len(people)) for people in data.val]
-    assert judges == [("big/val", 4), ("test only/val", 3), ("synthetic", 7)]
-    single = find([tmp_path / "all" / "small"], synthetic=0, seed=0)
-    assert single.parts == (("small/train", 2, 1),) and single.val == ()
+def test_splits_are_files_that_name_tars(tmp_path: Path) -> None:
+    assert splits(tmp_path) == {}
+    pack(tmp_path)
+    pack(tmp_path, "spare", 3)
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file["part"] = np.zeros(3)
+    found = splits(tmp_path)
+    assert {split: len(opened()) for split, opened in found.items()} == {"spare": 3, "train": COUNT}
+    (tmp_path / "train_0.tar").unlink()
+    assert list(splits(tmp_path)) == ["spare", "train"], "nothing is opened yet"
 
 
-def test_where_there_is_nothing_the_message_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(HgrtError, match="no data folder") as missing:
-        find([tmp_path / "nowhere"], 0, 0)
-    with pytest.raises(HgrtError, match="no packed data") as empty:
-        find([tmp_path], 0, 0)
-    with pytest.raises(HgrtError, match="nothing to train on") as nothing:
-        find([], 0, 0)
-    assert all("--synthetic" in refused.value.fix for refused in (missing, empty, nothing))
+def test_a_file_that_is_no_hdf5_is_listed_and_refused_when_opened(tmp_path: Path) -> None:
+    (tmp_path / "train.h5").write_text("words")
+    with pytest.raises(HgrtError, match="cannot be read as HDF5"):
+        splits(tmp_path)["train"]()
+    (tmp_path / "images").mkdir()
+    assert splits(tmp_path) == {}, "it is not ours among loose pictures"
 
 
 # Generated people

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.train.data.body import (
+from hgrt.data.body import (
     MOTIONS,
     RELAXED,
     Angles,
@@ -24,8 +24,8 @@ from hgrt.train.data.body import (
     random_pose,
     rotation,
 )
-from hgrt.train.data.figure import Figure, cloth, colour_of, noise, random_figure
-from hgrt.train.data.render import Part, draw_person, render, unit
+from hgrt.data.figure import Figure, cloth, colour_of, noise, random_figure
+from hgrt.data.render import Part, draw_person, render, unit
 
 __all__ = [
     "MOTIONS",

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.train.data.body import Body
+from hgrt.data.body import Body
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]

@@ -19,6 +19,7 @@ JOINTS = len(MPII)
 class Sample:
     """A labelled person.
 
+    name       the picture's name in its set, and the person's where it shows several
     image      (H, W, 3) uint8 BGR
     joints     (16, 2) float64, image pixels; meaningless where not labelled
     labelled   (16,) bool, the position is known (a joint may lie outside the image)
@@ -29,6 +30,7 @@ class Sample:
     empty      nobody is in the picture: all sixteen heatmaps are known to be zero
     """
 
+    name: str
     image: Image
     joints: Array
     labelled: NDArray[np.bool_]
@@ -46,7 +48,7 @@ class Sample:
 
 
 class People(Protocol):
-    """A data set: people by number, always the same one for the same number."""
+    """A data set: people by number, always the same one for the same number. `name` is `set/split`."""
 
     name: str
 

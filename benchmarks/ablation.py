@@ -1,0 +1,111 @@
+"""What each part of the `modern` recipe brings: short trainings that differ in one thing, and a table of their scores.
+
+    python benchmarks/ablation.py --data DATA --iters 750 --jobs 2 --out docs/results/ablation.json
+
+Runs go to exp/ablation-NAME and are kept: what is done is not done again, what was stopped goes on. The same budget
+for all, far below what a final training gets, and three seeds of the recipe itself to see how much is chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import platform
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+SIZE, BATCH = 128, 32
+VARIANTS: dict[str, tuple[str, list[str]]] = {
+    "modern": ("the recipe as it is", []),
+    "modern-seed-1": ("the recipe, another seed", ["--seed", "1"]),
+    "modern-seed-2": ("the recipe, another seed", ["--seed", "2"]),
+    "reference": ("the published recipe instead", ["--recipe", "reference"]),
+    "no-peak-weight": ("every pixel of a map weighs the same", ["--set", "recipe.peak_weight=0"]),
+    "sigma-1": ("narrower targets", ["--set", "recipe.sigma=1.0"]),
+    "no-cooldown": ("constant learning rate", ["--set", "recipe.cooldown=0"]),
+    "no-paste": ("no pieces of other pictures", ["--set", "recipe.augmentation.paste_p=0"]),
+    "hidden-half": ("hidden joints weigh half", ["--set", "recipe.hidden_weight=0.5"]),
+    "gate-raw": ("the published gate", ["--set", "spec.gate=raw"]),
+    "gate-none": ("no top-down modulation", ["--set", "spec.gate=none"]),
+    "fp32": ("full precision", ["--set", "recipe.bf16=false"]),
+}
+
+
+def run(name: str, options: argparse.Namespace) -> None:
+    """Train one variant, or what is left of it."""
+    folder = Path("exp") / f"ablation-{name}"
+    if done(folder, options.iters):
+        return
+    if (folder / "last.pt").exists():
+        arguments = ["--resume", folder.name]
+    else:
+        arguments = ["--exp", folder.name, "--preset", "lite", "--set", f"spec.input={SIZE}"]
+        arguments += ["--set", f"recipe.stages=[[0,{SIZE},{BATCH}]]", "--set", "recipe.epoch_iters=250"]
+        arguments += ["--max-iters", str(options.iters), "--data", options.data]
+        arguments += ["--teacher", options.teacher] if name == "teacher" else VARIANTS[name][1]
+    command = [sys.executable, "-m", "hgrt", "train", *arguments, "--threads", "1", "--workers", "0"]
+    print(" ".join(command[1:]), flush=True)
+    with (Path("exp") / f"ablation-{name}.txt").open("a") as output:
+        subprocess.run(command, check=True, stdout=output, stderr=output)
+
+
+def done(folder: Path, iters: int) -> bool:
+    """Whether a run has come to its end."""
+    return (folder / "log.csv").exists() and any(int(row["iteration"]) >= iters for row in rows(folder))
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """A run's log."""
+    with (folder / "log.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def result(name: str) -> dict[str, float]:
+    """The last scores of a run, by validation set, and their mean."""
+    last = rows(Path("exp") / f"ablation-{name}")[-1]
+    scores = {column: float(value) for column, value in last.items() if "/" in column}
+    return {**scores, "mean": round(mean(scores.values()), 2)}
+
+
+def main() -> None:
+    """Run what is missing and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--iters", type=int, default=750)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--teacher", default="", help="also learn from this checkpoint")
+    parser.add_argument("--out", type=Path, default=Path("ablation.json"))
+    options = parser.parse_args()
+    Path("exp").mkdir(exist_ok=True)
+    names = [*VARIANTS, *(["teacher"] if options.teacher else [])]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda name: run(name, options), names))
+    table = {name: result(name) for name in names}
+    content = {
+        "command": f"python benchmarks/ablation.py --iters {options.iters} --jobs {options.jobs}",
+        "date": date.today().isoformat(),
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "network": f"lite at {SIZE} px",
+        "images": options.iters * BATCH,
+        "score": "PCKh@0.5 standard, averaged weights, given boxes",
+        "variants": table,
+    }
+    options.out.write_text(json.dumps(content, indent=1) + "\n")
+    columns = list(table["modern"])
+    print("| " + " | ".join(["variant", *columns]) + " |")
+    print("| --- |" + " --- |" * len(columns))
+    for name in names:
+        what = VARIANTS[name][0] if name in VARIANTS else "also learns from the bundled weights"
+        print(f"| {what} | " + " | ".join(f"{table[name][column]:.1f}" for column in columns) + " |")
+
+
+if __name__ == "__main__":
+    main()

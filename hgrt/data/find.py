@@ -1,0 +1,170 @@
+"""From what the user calls their data to the data sets in it, with clear words where there are none.
+
+A reader a form of data; it is imported when a place is looked at, and opened when the set is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from hgrt.data.cached import Cached
+from hgrt.data.generated import GeneratedPeople
+from hgrt.data.missing import no_data
+from hgrt.data.sample import Mixture, People
+from hgrt.errors import HgrtError
+
+Missing = Literal["refuse", "skip"]
+ANNOTATIONS = ("annot", "annotations")  # folders of a set, not sets of their own
+LISTED = 8  # names of a folder without data that an error shows
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A split of a data set that is there to be opened.
+
+    `name` of the set; `form` of the data: packed, MPII or COCO; `split`: train, val, test, or what the file is called.
+    `open` reads the annotations; HgrtError where they are flawed.
+    """
+
+    name: str
+    form: str
+    split: str
+    open: Callable[[], People]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSets:
+    """What a training learns from and what it is measured on.
+
+    `parts` says which sets stand in `train`, with how many people and how often; `sets` are these sets themselves, none
+    where `train` is no mixture.
+    """
+
+    train: People
+    val: tuple[People, ...]
+    parts: tuple[tuple[str, int, int], ...]  # name, people, repeats per epoch
+    sets: tuple[People, ...] = ()
+
+    def cached(self, limit: float, progress: Callable[[int, int], None] = lambda done, total: None) -> DataSets:
+        """The same, all people to learn from in memory; see `Cached`. One who is repeated is kept once."""
+        if not self.sets:
+            return replace(self, train=Cached(self.train, limit, progress))
+        sets = tuple(Cached(people, limit, progress) for people in self.sets)
+        repeats = [repeat for _, _, repeat in self.parts]
+        return replace(self, train=Mixture(list(zip(sets, repeats, strict=True))), sets=sets)
+
+
+def look(path: Path, missing: Missing = "refuse") -> list[Found]:
+    """The data sets in a folder; if it is none itself, those in its sub-folders; if it is a file, the one it labels.
+
+    Nothing is opened. `missing` is what opening does about pictures that are not there: "refuse", or "skip" their
+    people. HgrtError where there is no data at all, or a package to read them is not installed.
+    """
+    if path.is_file():
+        return [_in_file(path, missing)]
+    if not path.is_dir():
+        raise no_data(f"There is no data folder {path}.", f"Looked for {path.resolve()}.")
+    inside = sorted(path.iterdir())
+    found = _in_folder(path, missing) or [
+        one for place in inside if place.is_dir() for one in _in_folder(place, missing)
+    ]
+    if not found:
+        names = [place.name + "/" * place.is_dir() for place in inside if not place.name.startswith(".")]
+        there = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+        raise no_data(
+            f"There are no data in {path}.",
+            f"Looked for packed, MPII and COCO data in it and one level below; there is {there or 'nothing'}.",
+        )
+    return found
+
+
+def look_all(paths: Sequence[Path], missing: Missing = "refuse") -> list[Found]:
+    """What `look` finds in each of several paths; one given twice counts once."""
+    once = {path.resolve(): path for path in paths}
+    return [one for path in once.values() for one in look(path, missing)]
+
+
+def open_sets(paths: Sequence[Path], split: str, missing: Missing = "refuse") -> list[People]:
+    """That split of every set in `paths` that has it; HgrtError, naming those there are, where none has."""
+    found = look_all(paths, missing)
+    sets = [one.open() for one in found if one.split == split]
+    if not sets:
+        raise _no_split(split, paths, found)
+    return sets
+
+
+def find(paths: Sequence[Path], synthetic: int, seed: int) -> DataSets:
+    """What the sets in `paths` hold for a training, and `synthetic` generated people.
+
+    All splits `train` are learnt from, all `val` measured on. Small sets are repeated so that they weigh as the square
+    root of their size: they hold what the large one lacks, but seen too often they would be learnt by heart.
+    """
+    found = look_all(paths, "refuse")
+    if not synthetic and not any(one.split == "train" for one in found):
+        if found:
+            raise _no_split("train", paths, found)
+        raise no_data("There is nothing to train on.", "No --data were given, and no --synthetic people.")
+    train: list[People] = [one.open() for one in found if one.split == "train"]
+    val: list[People] = [one.open() for one in found if one.split == "val"]
+    if synthetic:
+        train.append(GeneratedPeople(synthetic, seed))
+        val.append(GeneratedPeople(min(100, synthetic), seed + 1))
+    largest = max(len(people) for people in train)
+    # Generated people are as many as were asked for; only real sets are rare.
+    repeats = [
+        1 if isinstance(people, GeneratedPeople) else max(1, round((largest / len(people)) ** 0.5)) for people in train
+    ]
+    parts = tuple((people.name, len(people), repeat) for people, repeat in zip(train, repeats, strict=True))
+    return DataSets(Mixture(list(zip(train, repeats, strict=True))), tuple(val), parts, tuple(train))
+
+
+def _in_folder(folder: Path, missing: Missing) -> list[Found]:
+    from hgrt.data import coco, mpii, packed
+
+    forms = {"packed": packed.splits, "MPII": mpii.splits, "COCO": coco.splits}
+    name = folder.resolve().name
+    return [
+        Found(name, form, split, opened)
+        for form, splits in forms.items()
+        for split, opened in splits(folder, missing).items()
+    ]
+
+
+def _in_file(path: Path, missing: Missing) -> Found:
+    """The set of one annotation file. A list of people is MPII's json, an object is COCO's."""
+    from hgrt.data import coco, mpii, packed
+
+    home, split = path.resolve().parent, _split_of(path)
+    name = (home.parent if home.name in ANNOTATIONS else home).name
+    if path.suffix == ".h5":
+        opened = packed.splits(path.parent, missing).get(path.stem)
+        if opened is not None:
+            return Found(name, "packed", path.stem, opened)
+    if path.suffix in (".h5", ".mat") or (path.suffix == ".json" and _first_letter(path) == "["):
+        return Found(name, "MPII", split, partial(mpii.mpii_file, path, None, missing))
+    if path.suffix == ".json":
+        return Found(name, "COCO", split, partial(coco.coco_file, path, None, missing))
+    raise no_data(f"{path} is no data.", "An annotation file ends in .h5, .mat or .json.")
+
+
+def _split_of(path: Path) -> str:
+    """What a split is called whose file is named like `valid.h5` or `person_keypoints_val2017.json`."""
+    if path.suffix == ".mat":
+        return "val"
+    return next((split for split in ("train", "val", "test") if split in path.stem), path.stem)
+
+
+def _first_letter(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(4096).lstrip()[:1]
+
+
+def _no_split(split: str, paths: Sequence[Path], found: Sequence[Found]) -> HgrtError:
+    where = ", ".join(str(path) for path in paths)
+    there = ", ".join(f"{one.name}/{one.split}" for one in found)
+    what = "There is nothing to train on." if split == "train" else f"There is no {split} split in {where}."
+    return HgrtError(what, f"{where} has no {split} split, only: {there}.")

@@ -1,0 +1,1 @@
+"""How right a network is on labelled people, whatever runs it: predict, score, report, look."""
