@@ -130,7 +130,7 @@ def make_example(
     if rng.random() < how.soft_p:
         image = _soften(image, rng)
     if rng.random() < how.noise_p:
-        noise = rng.normal(0, rng.uniform(2, 12), image.shape)
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(2, 12))
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     known = np.ones(len(FLIP)) if sample.empty else np.where(sample.visible, 1.0, hidden_weight) * sample.labelled
     xy_hm, labelled = to_heatmap(sample, affine, size), sample.labelled & in_picture(sample)
@@ -161,13 +161,14 @@ def _torso_degrees(sample: Sample) -> float | None:
 def _fill(image: Image, source: Image, affine: Array, scene: Image, rng: np.random.Generator) -> Image:
     """Put scenery where the warp reached beyond the picture."""
     size = len(image)
-    inside = cv2.warpAffine(np.full(source.shape[:2], 255, np.uint8), affine, (size, size), flags=cv2.INTER_NEAREST)
-    if inside.all():
+    corners = apply(invert(affine), np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5)
+    if corners.min() >= 0 and (corners.max(axis=0) <= [source.shape[1] - 1, source.shape[0] - 1]).all():
         return image
+    inside = cv2.warpAffine(np.full(source.shape[:2], 255, np.uint8), affine, (size, size), flags=cv2.INTER_NEAREST)
     side = float(rng.uniform(0.4, 1.0)) * min(scene.shape[:2])
     x, y = (rng.uniform(side / 2, extent - side / 2) for extent in (scene.shape[1], scene.shape[0]))
     other = warp(scene, Box(x, y, side).to_crop(size), size)
-    return np.where(inside[..., None] > 0, image, other).astype(np.uint8)
+    return np.asarray(cv2.copyTo(image, inside, other), dtype=np.uint8)
 
 
 def _occlude(image: Image, rng: np.random.Generator) -> None:
@@ -184,16 +185,13 @@ def _paste(image: Image, other: Image, rng: np.random.Generator) -> None:
     """Cover an ellipse with a piece of another picture: unlike a flat patch it may look like a limb that is not one."""
     size = len(image)
     height, width = other.shape[:2]
-    piece = warp(
-        other,
-        Box(*rng.uniform(0, [width, height]), float(rng.uniform(0.3, 1.0)) * min(width, height)).to_crop(size),
-        size,
-    )
+    x, y = rng.uniform(0, [width, height])
+    piece = warp(other, Box(x, y, float(rng.uniform(0.3, 1.0)) * min(width, height)).to_crop(size), size)
     mask = np.zeros((size, size), np.uint8)
     axes = tuple(int(axis) for axis in rng.uniform(0.04, 0.2, 2) * size)
     middle = (int(rng.integers(size)), int(rng.integers(size)))
     cv2.ellipse(mask, middle, axes, float(rng.uniform(0, 180)), 0, 360, 255, cv2.FILLED)
-    np.copyto(image, piece, where=mask[..., None] > 0)
+    cv2.copyTo(piece, mask, image)
 
 
 def _recolour(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:

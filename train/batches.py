@@ -69,7 +69,7 @@ def batches(
     """A loader of this process's share of the epoch, from step `start` on; `workers` 0 makes examples in line."""
     return DataLoader(
         Examples(people, scenery, recipe, epoch),
-        batch_sampler=list(order(len(people), recipe, epoch, start, rank, size)),  # type: ignore[arg-type]
+        batch_sampler=list(order(len(people), recipe, epoch, start, rank, size)),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_single_thread,

@@ -16,7 +16,11 @@ from hgrt.train.recipe import RECIPES, Recipe, Stage, recipe_for
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A run, resolved. `origins` says where each value comes from, by the names of `values`."""
+    """A run, resolved.
+
+    `data` paths and so many `synthetic` people to learn from, a `teacher` to learn to answer like, a checkpoint to
+    begin with (`init`). `origins` says where each value comes from, by the names of `values`.
+    """
 
     preset: str
     recipe_name: str
@@ -25,6 +29,7 @@ class Config:
     data: tuple[str, ...] = ()
     synthetic: int = 0
     teacher: str = ""
+    init: str = ""
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:
@@ -32,7 +37,13 @@ class Config:
         flat: dict[str, Any] = {}
         for part, value in (("spec", asdict(self.spec)), ("recipe", asdict(self.recipe))):
             flat |= _flat(part, value)
-        return {**flat, "data": list(self.data), "synthetic": self.synthetic, "teacher": self.teacher}
+        return {
+            **flat,
+            "data": list(self.data),
+            "synthetic": self.synthetic,
+            "teacher": self.teacher,
+            "init": self.init,
+        }
 
     def origin(self, name: str) -> str:
         """Where the value `name` comes from."""
@@ -47,7 +58,7 @@ class Config:
         try:
             if first in ("spec", "recipe") and rest:
                 change = {first: _set(getattr(self, first), rest, value)}
-            elif first in ("data", "synthetic", "teacher") and not rest:
+            elif first in ("data", "synthetic", "teacher", "init") and not rest:
                 change = {first: tuple(value) if first == "data" else _cast(getattr(self, first), value)}
             else:
                 raise HgrtError(f"There is no value '{name}'.", f"Known: {', '.join(self.values())}.")

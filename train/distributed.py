@@ -39,9 +39,8 @@ class World:
         if self.size == 1:
             return model
         if self.device.type == "cuda":
-            return DistributedDataParallel(
-                nn.SyncBatchNorm.convert_sync_batchnorm(model), device_ids=[self.device.index]
-            )
+            shared = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+            return DistributedDataParallel(shared, device_ids=[self.device.index])
         share_statistics(model)
         return DistributedDataParallel(model)
 
@@ -109,20 +108,26 @@ class _SharedBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        wide = x.float()
-        local = torch.stack([wide.sum(dim=(0, 2, 3)), wide.square().sum(dim=(0, 2, 3))]).detach()
-        shared = torch.cat([local.flatten(), local.new_tensor([x.numel() / x.shape[1]])]).double()
-        dist.all_reduce(shared)
-        count = shared[-1]
-        mean, square = shared[:-1].view(2, -1) / count
-        variance = (square - mean * mean).clamp(min=0)
+        running_mean, running_var = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+        count = x.numel() // x.shape[1]
         with torch.no_grad():
+            # torch's own pass over a batch. What it would move, by nothing, also tells it to answer in full precision.
+            scratch = torch.zeros_like(running_mean), torch.ones_like(running_var)
+            mean, variance = torch.ops.aten.batch_norm_update_stats(x.detach(), *scratch, 0.0)
+            # Squares of means and their differences: in double, because the means may be large (Chan et al. 1979).
+            moments = torch.stack([torch.ones_like(mean), mean, variance]).double()
+            moments[2] += moments[1].square()
+            shared = moments * count
+            dist.all_reduce(shared)
+            total = shared[0, 0]
+            mean, square = shared[1:] / total
+            variance = (square - mean.square()).clamp(min=0)
             momentum = cast(float, self.momentum)
-            cast(Tensor, self.running_mean).lerp_(mean.float(), momentum)
-            cast(Tensor, self.running_var).lerp_((variance * count / (count - 1)).float(), momentum)
+            running_mean.lerp_(mean.to(running_mean), momentum)
+            running_var.lerp_((variance * total / (total - 1)).to(running_var), momentum)
             cast(Tensor, self.num_batches_tracked).add_(1)
         result = _Normalize.apply(  # type: ignore[no-untyped-call]
-            x, self.weight, self.bias, mean.float(), variance.float(), self.eps, float(count)
+            x, self.weight, self.bias, mean.to(running_mean), variance.to(running_var), self.eps, float(total)
         )
         return cast(Tensor, result)
 
@@ -146,14 +151,12 @@ class _Normalize(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance = ctx.saved_tensors
         scale = torch.rsqrt(variance + ctx.eps)
-        direct, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
             grads[0], x, weight, mean, variance, mean, scale, False, ctx.eps, [True, True, True]
         )
         sums = torch.stack([of_bias, of_weight])
         dist.all_reduce(sums)
-        # direct = w g / s; what is missing is linear in x: - w / s (sum(g) + (x - m) / s sum(g xhat)) / N.
-        slope = -weight * scale * scale * sums[1] / ctx.count
-        shift = -weight * scale * sums[0] / ctx.count - slope * mean
-        shape = (1, -1, 1, 1)
-        of_x = direct + (x * slope.view(shape) + shift.view(shape)).to(direct.dtype)
+        # So far of_x = w g / s. What is missing, - w / s (sum(g) + xhat sum(g xhat)) / N, is a batch norm of x.
+        of_mean, of_xhat = -weight * scale * sums / ctx.count
+        of_x += F.batch_norm(x, mean, variance, of_xhat, of_mean, training=False, eps=ctx.eps)
         return of_x, of_weight, of_bias, None, None, None, None

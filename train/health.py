@@ -61,7 +61,7 @@ class Health:
         if total and flat > 0.5 * total and self.explained > 0.2:
             return (
                 f"In training the heatmaps are right ({100 * self.explained:.0f} % of the empty maps' loss is gone), "
-                f"but {share}: the batch norm statistics that evaluation uses do not fit the weights. Larger batches or "
-                "a lower learning rate help; after a change of data give the statistics a few hundred steps."
+                f"but {share}: the batch norm statistics that evaluation uses do not fit the weights. Larger batches "
+                "or a lower learning rate help; after a change of data give the statistics a few hundred steps."
             )
         return None

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -25,6 +26,7 @@ from hgrt.data.find import DataSets
 from hgrt.data.generated import scenery
 from hgrt.errors import HgrtError
 from hgrt.evaluation.predict import predict
+from hgrt.model.checkpoint import load_checkpoint
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.pose.heatmaps import Maps
 from hgrt.train.batches import Batch, batches
@@ -53,7 +55,10 @@ def train(
     recipe = config.recipe
     torch.manual_seed(recipe.seed)
     cv2.setNumThreads(0)
-    net = StackedHourglass(config.spec).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = StackedHourglass(config.spec)
+    if config.init and not run.last.exists():
+        net.load_state_dict(load_checkpoint(config.init).state_dict())
+    net = net.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(_groups(net, recipe.weight_decay), lr=recipe.learning_rate)
     ema = Ema(net, recipe.ema)
     position = run.restore(net, ema, optimizer)
@@ -63,11 +68,13 @@ def train(
         model = torch.compile(model)  # type: ignore[assignment]
     scenes = scenery(SCENES, recipe.seed)
     epochs = plan(recipe, len(data.train))
+    _check_shares(min(epoch.batch for epoch in epochs), recipe.accumulate, world.size)
     total = epochs[-1].first + epochs[-1].steps
     with _stoppable(world) as stopping, _bar(world, console) as bar, _log(run, world, position) as log:
         for epoch in epochs[position.epoch :]:
             task = bar.add_task("", total=epoch.steps, completed=position.step)
             pace, saved = Pace(), time.monotonic()
+            parts: list[Batch] = []
             loader = batches(data.train, scenes, recipe, epoch, position.step, world.rank, world.size, workers)
             for parts in pace.waited(_grouped(loader, recipe.accumulate)):
                 rate = recipe.rate(epoch.first + position.step, total)
@@ -90,6 +97,9 @@ def train(
             position.epoch, position.step = epoch.number + 1, 0
             measured = pace.row()
             if log is not None:
+                if not parts:  # the run was stopped after the epoch's last step
+                    first = replace(epoch, steps=1)
+                    parts = list(batches(data.train, scenes, recipe, first, 0, world.rank, world.size, 0))
                 judged = [predict(answer(ema.model, world.device), people, epoch.size) for people in data.val]
                 rates = {one.set: round(100 * one.pckh().total.rate, 2) for one in judged}
                 steps = epoch.first + epoch.steps
@@ -97,7 +107,8 @@ def train(
                 row |= {"lr": recipe.rate(steps - 1, total), **measured}
                 diagnosis = position.health.diagnose(steps, judged)
                 report(run, log, row, rates, data, judged, parts[0], diagnosis, console)
-                score = float(np.mean(list(rates.values()))) if rates else -(position.health.loss or 0.0)
+                counted = [rate for rate in rates.values() if np.isfinite(rate)]  # of sets where joints count at all
+                score = float(np.mean(counted)) if counted else -(position.health.loss or 0.0)
                 run.keep_best(ema, position, score, epoch.size, rates)
                 run.save(net, ema, optimizer, position)
             bar.remove_task(task)
@@ -118,10 +129,12 @@ def _step(
     """One optimizer step on this process's `parts` of a batch.
 
     Returns the loss over the whole batch, the loss that empty heatmaps would have had, and whether the step was taken:
-    a gradient that is not finite skips it.
+    a gradient that is not finite skips it, and nothing of this batch stays.
     """
     device = world.device
     net.train()
+    statistics = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+    before = torch._foreach_mul(statistics, 1.0)  # a copy in one call
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
@@ -151,6 +164,8 @@ def _step(
     taken = bool(torch.isfinite(norm)) and np.isfinite(loss)
     if taken:
         optimizer.step()
+    else:
+        torch._foreach_copy_(statistics, before)
     return loss, blank, taken
 
 
@@ -203,6 +218,15 @@ class Pace:
             "waiting": round(100 * self._waiting / seconds, 1),
             "seconds": round(seconds, 1),
         }
+
+
+def _check_shares(batch: int, parts: int, processes: int) -> None:
+    if batch < parts * processes:
+        raise HgrtError(
+            f"A batch of {batch} cannot be worked through in {parts} parts by {processes} processes.",
+            "Each part needs somebody.",
+            "Set a larger batch in recipe.stages, or a smaller recipe.accumulate.",
+        )
 
 
 def _grouped(loader: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

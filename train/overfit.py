@@ -28,7 +28,7 @@ ITERS = 300
 BATCH = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chosen:
     """Some people of a set, every labelled joint of theirs evaluated."""
 

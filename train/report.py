@@ -64,8 +64,8 @@ def samples(data: DataSets, judged: list[Predictions], batch: Batch) -> Image:
     pairs += [(_blank(), "") for _ in range(COLUMNS - len(pairs))]
     each = max(1, 2 * COLUMNS // max(1, len(judged)))
     for people, predictions in zip(data.val, judged, strict=True):
-        wanted = np.unique(np.linspace(0, len(predictions) - 1, each).astype(int)) if len(predictions) else []
-        pairs += [_found(people, predictions, int(index)) for index in wanted]
+        spread = np.linspace(0, len(predictions) - 1, each if len(predictions) else 0).astype(int)
+        pairs += [_found(people, predictions, int(index)) for index in np.unique(spread)]
     return contact_sheet([picture for picture, _ in pairs], COLUMNS, [caption for _, caption in pairs])
 
 

@@ -58,7 +58,7 @@ def evaluate(
     sheet: Annotated[Path | None, typer.Option(help="Draw the largest errors here: .png or .jpg.")] = None,
 ) -> None:
     """Measure weights on labelled people: PCKh by joint, and what went most wrong."""
-    from hgrt.data.find import open_sets
+    from hgrt.data.find import look, open_sets
     from hgrt.data.missing import no_data
     from hgrt.evaluation.export import check_predictions, write_json, write_predictions
     from hgrt.evaluation.report import distinct, pooled, summarise
@@ -80,6 +80,9 @@ def evaluate(
     if not any(len(people) for people in sets):
         raise HgrtError(f"There is nobody in the {split} split of {', '.join(map(str, data))}.")
     console = Console(highlight=False, soft_wrap=True)
+    for path in data:
+        if not any(one.split == split for one in look(path)):
+            console.print(f"Note: {path} has no {split} split.", style="yellow", markup=False)
     with open_backend(runtime, weights, asked, threads) as backend:
         info = backend.info
         refuse_skeleton(info)
@@ -88,14 +91,14 @@ def evaluate(
     summaries = [summarise(one, protocol) for one in found]
     total = summarise(pooled(found), protocol)
     show(console, summaries, total)
+    if json is not None:
+        with written_whole(json) as scratch:
+            write_json(scratch, document(info, data, split, view, summaries, total))
     if predictions is not None:
         write_predictions(predictions, found, sets)
     if sheet is not None:
         write_sheet(sheet, worst_sheet(sets, found, protocol))
-    if json is not None:
-        with written_whole(json) as partial:
-            write_json(partial, document(info, data, split, view, summaries, total))
-    for path in (predictions, sheet, json):
+    for path in (json, predictions, sheet):
         if path is not None:
             console.print(f"Written: {path}", markup=False)
 

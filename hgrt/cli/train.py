@@ -47,6 +47,10 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option(help="A trained checkpoint whose answers are learnt too.", rich_help_panel=NETWORK)
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Begin with the weights of a checkpoint, ours or published.", rich_help_panel=NETWORK),
+    ] = None,
     values: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,6 +106,8 @@ def train(
     network |= {name: (value, option) for name, (option, value) in options.items() if value is not None}
     if teacher is not None:
         network["teacher"] = (str(teacher), "--teacher")
+    if init is not None:
+        network |= _beginning(init, preset, stacks)
     rest: dict[str, tuple[Any, str]] = {}
     if epochs is not None:
         rest |= {"recipe.max_iters": (0, "--epochs"), "recipe.epochs": (epochs, "--epochs")}
@@ -142,6 +148,21 @@ def _begun(preset: str | None, recipe: str | None, said: dict[str, tuple[Any, st
     return config
 
 
+def _beginning(init: Path, preset: str | None, stacks: int | None) -> dict[str, tuple[Any, str]]:
+    """The checkpoint and the shape of its network."""
+    from dataclasses import asdict
+
+    from hgrt.require import require
+
+    if preset is not None or stacks is not None:
+        raise HgrtError(f"{init} says what the network is.", fix="Leave out --preset and --stacks.")
+    require("torch", "train")
+    from hgrt.model import load_checkpoint
+
+    shape = {f"spec.{name}": (value, "--init") for name, value in asdict(load_checkpoint(init).spec).items()}
+    return {"init": (str(init), "--init"), **shape}
+
+
 def _resumed(folder: Path, fixed: dict[str, Any], rest: dict[str, tuple[Any, str]]) -> Config:
     from hgrt.train.config import read_config
 
@@ -173,7 +194,7 @@ def _train(folder: Path, config: Config, cache: bool, workers: int | None, compi
     console = Console(highlight=False, soft_wrap=True)
     sets = find([Path(path) for path in config.data], config.synthetic, config.recipe.seed)
     if cache:
-        sets = sets.cached(config.spec.input)
+        sets = sets.cached(1.5 * config.spec.input)
     run = Run(folder)
     world = join()
     try:

@@ -34,11 +34,13 @@ class Cached:
     limit     pixels that the side of a person's box keeps at least; a larger one is halved as often as that allows
     progress  hears how many of how many people are in memory
 
-    Views up to 1.5 times the box, unless they stray, show what they show without the cache. Wider ones reach beyond
-    what is kept where the picture is large: there the picture seems to end, black or other scenery begins.
-    Pictures are halved on a grid of their own, where `geometry.warp` halves on that of the view: of a reduced picture a
-    view is the same but for the smoothing of a fraction of a pixel. It is softer only where it shows less than the
-    box, by more than `limit` covers.
+    Views up to 1.5 times the box show what they show without the cache, unless they stray. Wider ones reach beyond what
+    is kept where the picture is large: there the picture seems to end, and what lies beyond it is black, or other
+    scenery, where it would have been the picture. In a picture without end that is so for 6 % of all views and 1.5 % of
+    all pixels; for 13 % of the pixels of the wide views.
+    Pictures are halved on a grid of their own, `geometry.warp` halves on that of the view: of a reduced picture a view
+    is the same but for the smoothing of a fraction of a pixel. It is softer where it shows less than the box, as of half
+    a body: there the person had more pixels than `limit` keeps.
 
     It is filled at once, by threads, and nothing is written to it afterwards: processes that fork later share it. The
     set itself is let go. HgrtError where the memory that is free would not do, or a picture cannot be read.

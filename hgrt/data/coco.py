@@ -33,6 +33,7 @@ from hgrt.pose.skeleton import MPII
 Missing = Literal["refuse", "skip"]
 NAMED = re.compile(r"person_keypoints_(train|val|test)(\d{4})?")
 SPLITS = ("train", "val", "test")
+LARGEST = 1e6  # pixels; NaN and infinity, which JSON does not have but Python reads, are no less either
 DERIVED = (("pelvis", "l_hip", "r_hip"), ("thorax", "l_shoulder", "r_shoulder"))
 
 _SIDES = {"l_": "left_", "r_": "right_"}
@@ -77,7 +78,8 @@ class CocoPeople:
     absent  people left out for want of their picture; always 0 unless `missing` is "skip"
 
     Without `images` the pictures are looked for where COCO has them, in a folder of the file's name (train2017, train)
-    beside the file or beside the folder `annotations` it lies in, or in one called images, or there itself.
+    beside the file or beside the folder `annotations` it lies in, or in images/, or in such a folder in images/, or
+    right there.
     HgrtError where the file is malformed, has nobody with a labelled joint, or where pictures are absent, unless
     `missing` is "skip" and some are there.
     """
@@ -363,8 +365,8 @@ def _numbers(values: Any, count: int, where: str) -> array[float]:
         raise ValueError(f"{where} is not a list of numbers.") from error
     if len(numbers) != count:
         raise ValueError(f"{where} has {len(numbers)} numbers instead of {count}.")
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{where} has numbers that are not finite.")
+    if not all(abs(number) < LARGEST for number in numbers):
+        raise ValueError(f"{where} has numbers that cannot be pixels.")
     return numbers
 
 

@@ -28,7 +28,7 @@ SEGMENTS: tuple[tuple[tuple[str, ...], tuple[str, ...], float], ...] = (
     (("l_knee",), ("l_ankle",), 1.891),
     (("r_knee",), ("r_ankle",), 1.891),
 )
-SHARPNESS = 6  # of the power mean over the segments: nearly their maximum, but one misplaced joint cannot decide it
+SHARPNESS = 6  # of the power mean over the segments: nearly their maximum, but less at the mercy of one misplaced joint
 
 # Longer side of a person's box in head sizes: the median of 386 people of COCO (by this very estimate), and what 99 in
 # 100 people of MPII stay below with all their joints. The one serves where no segment is known, the other is a floor

@@ -74,25 +74,21 @@ def table(summary: Summary) -> Table:
     """A row for each group of joints as in the published table, and below it for each joint where it has several."""
     rule = PROTOCOLS[summary.protocol]
     bounds = [f"PCKh@{bound:g} %" for bound in BOUNDS]
-    shown = Table("joint", f"correct/count @{BOUNDS[0]:g}", *bounds, title=_title(summary), title_justify="left")
-    for column in shown.columns[1:]:
-        column.justify = "right"
+    shown = _table(_title(summary), "joint", f"correct/count @{BOUNDS[0]:g}", *bounds)
     for group, names in GROUPS.items():
         outside = [name in rule.left_out for name in names]
-        shown.add_row(group + " (in no total)" * all(outside), *_cells(summary, names), style="dim" * all(outside))
-        if len(names) > 1:
+        cells = _cells(summary, names)
+        shown.add_row(group + " (not in the total)" * all(outside), *cells)
+        if len(names) > 1 and summary.results[BOUNDS[0]].group(names).count:
             for name in names:
                 shown.add_row(f"  {name}", *_cells(summary, (name,)), style="dim")
-    shown.add_section()
     shown.add_row("total", *_cells(summary, None), style="bold")
     return shown
 
 
 def visibility_table(summary: Summary) -> Table:
     """PCKh@0.5 of all joints, those that are seen and those that are hidden, as the published test prints them."""
-    shown = Table("joint", *VIEWS, title=_title(summary) + ", PCKh@0.5 % (count)", title_justify="left")
-    for column in shown.columns[1:]:
-        column.justify = "right"
+    shown = _table(f"{_title(summary)}: PCKh@0.5 % (count) by visibility", "joint", *VIEWS)
     for group, names in {"total": None, **GROUPS}.items():
         tallies = [result.total if names is None else result.group(names) for result in summary.views.values()]
         shown.add_row(group, *(f"{percent(tally.rate)} ({tally.count})" for tally in tallies))
@@ -103,11 +99,9 @@ def line(summary: Summary) -> str:
     """The totals in one line, with the interval."""
     half, tenth = (summary.results[bound].total.rate for bound in BOUNDS)
     interval = summary.intervals[BOUNDS[0]]
-    between = f" (95 % of draws: {percent(interval[0])} to {percent(interval[1])})" if interval else ""
-    return (
-        f"{_title(summary)}: PCKh@0.5 {percent(half)}{between}, PCKh@0.1 {percent(tenth)}, AUC 0..0.5 "
-        f"{percent(summary.auc)}"
-    )
+    between = f" (95 % interval {percent(interval[0])} to {percent(interval[1])})" if interval else ""
+    rates = f"PCKh@0.5 {percent(half)} %{between}, PCKh@0.1 {percent(tenth)} %, AUC(0..0.5) {percent(summary.auc)} %"
+    return f"{_title(summary)}: {rates}"
 
 
 def as_json(summary: Summary) -> dict[str, object]:
@@ -148,6 +142,13 @@ def _interval(found: Predictions, protocol: str, bound: float) -> Interval | Non
         return None
     hit = hits(found.xy, found.truth, found.normalize, counts, protocol, bound)
     return bootstrap(hit.sum(axis=1), counts.sum(axis=1), np.random.default_rng(SEED))
+
+
+def _table(title: str, *columns: str) -> Table:
+    shown = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    return shown
 
 
 def _title(summary: Summary) -> str:

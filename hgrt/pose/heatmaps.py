@@ -44,9 +44,9 @@ def encode(xy_hm: NDArray[Any], present: NDArray[Any], cells: int, sigma: float)
     inside = np.asarray(present, dtype=bool) & (xy > -0.5).all(axis=1) & (xy < cells - 0.5).all(axis=1)
     xy = np.where(inside[:, None], xy, 0.0)  # what is absent may hold anything
     grid = np.arange(cells)
-    x = np.exp(-((grid - xy[:, :1]) ** 2) / (2 * sigma**2))
+    x = np.exp(-((grid - xy[:, :1]) ** 2) / (2 * sigma**2)) * inside[:, None]
     y = np.exp(-((grid - xy[:, 1:]) ** 2) / (2 * sigma**2))
-    return (y[:, :, None] * x[:, None, :] * inside[:, None, None]).astype(np.float32)
+    return y.astype(np.float32)[:, :, None] * x.astype(np.float32)[:, None, :]
 
 
 def peaks(heatmaps: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -13,7 +13,7 @@ from hgrt.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "assets" / "README.md"]
-LINE = re.compile(r"\bhgrt (?:demo|train|export)\b[^`#\n|]*")
+LINE = re.compile(r"\bhgrt (?:demo|train|export|eval|data)\b[^`#\n|]*")
 
 
 def command_lines() -> list[str]:
@@ -29,6 +29,9 @@ def test_the_readme_shows_every_command() -> None:
 def test_a_documented_command_line_is_understood(line: str) -> None:
     _, name, *arguments = shlex.split(line)
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    if name == "data":
+        name, *arguments = arguments
+        command = command.commands[name]
     command.make_context(name, arguments)  # refuses unknown options and values
 
 

@@ -133,18 +133,18 @@ def test_people_without_picture_are_left_out_where_that_is_asked(tmp_path: Path)
     [
         ("gone", "no data folder", "Looked for"),
         ("empty", "no data in", "there is nothing"),
-        ("full", "no data in", "there is 0/, 1.txt, 2/, 3.txt, 4/, 5.txt, 6/, 7.txt and 3 more"),
+        ("full", "no data in", "there is 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"),
         ("words.txt", "is no data", "ends in .h5, .mat or .json"),
     ],
 )
 def test_where_there_is_nothing_the_message_says_what_there_is(name: str, what: str, why: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "words.txt").write_text("words")
-    for i in range(11):
-        (tmp_path / "full" / str(i)).mkdir(parents=True) if i % 2 == 0 else None
-    for i in range(1, 9, 2):
-        (tmp_path / "full" / f"{i}.txt").write_text("")
-    (tmp_path / "full" / "9.txt").write_text("")
+    (tmp_path / "full" / ".hidden").mkdir(parents=True)
+    for i in range(9):
+        (tmp_path / "full" / str(i)).write_text("words")
+    (tmp_path / "full" / "deep" / "er").mkdir(parents=True)
+    pack(tmp_path / "full" / "deep" / "er")
     with pytest.raises(HgrtError, match=what) as refused:
         look(tmp_path / name)
     assert name in refused.value.what and why in refused.value.why
