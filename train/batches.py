@@ -5,6 +5,8 @@ Hence a training that stops anywhere and resumes sees exactly what it would have
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 
 import cv2
@@ -71,12 +73,16 @@ def batches(
         Examples(people, scenery, recipe, epoch),
         batch_sampler=list(order(len(people), recipe, epoch, start, rank, size)),
         num_workers=workers,
+        multiprocessing_context="fork"
+        if workers and sys.platform == "linux"
+        else None,  # pictures in memory are shared
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_single_thread,
+        worker_init_fn=_begin_worker,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _single_thread(_worker: int) -> None:
+def _begin_worker(_worker: int) -> None:
+    os.setpgrp()  # Ctrl-C and `timeout` signal a whole group; the process that trains ends its workers in good order
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ class Config:
     init: str = ""
     origins: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.synthetic < 0:
+            raise ValueError("at least 0 people are generated")
+
     def values(self) -> dict[str, Any]:
         """Every value by its dotted name."""
         flat: dict[str, Any] = {}
@@ -53,18 +58,18 @@ class Config:
 
     def changed(self, name: str, value: Any, origin: str) -> Config:
         """The same with one value changed; HgrtError for a name that does not exist or a value that does not fit."""
-        first, *rest = name.split(".")
-        change: dict[str, Any]
+        if name not in self.values():
+            raise HgrtError(f"There is no value '{name}'.", f"Known: {', '.join(self.values())}.")
         try:
-            if first in ("spec", "recipe") and rest:
-                change = {first: _set(getattr(self, first), rest, value)}
-            elif first in ("data", "synthetic", "teacher", "init") and not rest:
-                change = {first: tuple(value) if first == "data" else _cast(getattr(self, first), value)}
+            change: dict[str, Any]
+            if name == "data":
+                change = {name: _names(value)}
             else:
-                raise HgrtError(f"There is no value '{name}'.", f"Known: {', '.join(self.values())}.")
+                first, *rest = name.split(".")
+                change = {first: _set(getattr(self, first), rest, value)}
+            return replace(self, **change, origins={**self.origins, name: origin})
         except (TypeError, ValueError) as error:
             raise HgrtError(f"{name} cannot be {value!r}.", str(error)) from error
-        return replace(self, **change, origins={**self.origins, name: origin})
 
     def as_json(self) -> dict[str, Any]:
         """Names, values and origins as JSON takes them."""
@@ -119,6 +124,8 @@ def read_config(folder: Path) -> Config:
             raise HgrtError(f"There is no run in {folder} to resume.", f"{needed} does not exist.")
     try:
         return Config.from_json(json.loads(path.read_text()))
+    except HgrtError as error:
+        raise HgrtError(f"{path} cannot be read.", f"{error.what} {error.why}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HgrtError(f"{path} cannot be read.", str(error) or type(error).__name__) from error
 
@@ -144,26 +151,42 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
     return {name: value}
 
 
-def _set(target: Any, path: list[str], value: Any) -> Any:
-    """A copy of the dataclass `target` with the field at `path` set to `value`, which takes the old one's type."""
+def _set(old: Any, path: list[str], value: Any) -> Any:
+    """A copy of `old` in which the field at `path` is `value`, which takes the type of what was there."""
+    if not path:
+        return _cast(old, value)
     name, *rest = path
-    if name not in {one.name for one in fields(target)}:
-        raise ValueError(f"no field '{name}'; there are {', '.join(one.name for one in fields(target))}")
-    old = getattr(target, name)
-    if is_dataclass(old) and rest:
-        return replace(target, **{name: _set(old, rest, value)})
-    if rest:
-        raise ValueError(f"'{name}' has no parts")
-    return replace(target, **{name: _cast(old, value)})
+    return replace(old, **{name: _set(getattr(old, name), rest, value)})
 
 
 def _cast(old: Any, value: Any) -> Any:
-    if isinstance(old, tuple) and old and isinstance(old[0], Stage):
-        return tuple(Stage(**one) if isinstance(one, dict) else Stage(*one) for one in value)
-    if isinstance(old, tuple) and isinstance(value, list):
-        return tuple(type(old[0])(one) for one in value)
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    """`value` as what `old` is: of its type and, but for stages, of its length."""
+    if isinstance(old, tuple):
+        stages = isinstance(old[0], Stage)
+        if not isinstance(value, list | tuple) or (len(value) != len(old) and not stages):
+            raise ValueError("expected a list of stages" if stages else f"expected a list of {len(old)}")
+        if stages:
+            return tuple(_stage(old[0], one) for one in value)
+        return tuple(_cast(one, other) for one, other in zip(old, value, strict=True))
+    if isinstance(old, float) and type(value) is int:
+        value = float(value)
     if type(value) is not type(old):
         raise ValueError(f"expected {type(old).__name__}, not {type(value).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("expected a finite number")
     return value
+
+
+def _stage(old: Stage, value: Any) -> Stage:
+    names = [one.name for one in fields(Stage)]
+    if isinstance(value, list | tuple) and len(value) == len(names):
+        value = dict(zip(names, value, strict=True))
+    if not isinstance(value, Mapping) or set(value) != set(names):
+        raise ValueError(f"a stage is [{', '.join(names)}]")
+    return Stage(**{name: _cast(getattr(old, name), value[name]) for name in names})
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise ValueError('expected a list of folders: ["one", "other"]')
+    return tuple(value)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, cast
 
 import torch
@@ -19,6 +20,8 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from hgrt.errors import HgrtError
+
+PATIENCE = timedelta(hours=3)  # the others wait while the process that leads evaluates, which on a CPU may take long
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def join() -> World:
     if cuda:
         torch.cuda.set_device(device)
     if size > 1:
-        dist.init_process_group("nccl" if cuda else "gloo")
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     return World(int(os.environ.get("RANK", "0")), size, device)
 
 

@@ -48,13 +48,18 @@ class Health:
 
     def diagnose(self, steps: int, judged: list[Predictions]) -> str | None:
         """After `steps` steps and an evaluation: what is wrong, in words, or None."""
+        if self.loss is None:
+            return (
+                f"Nothing was learnt: the gradients of all {self.skipped} steps were not finite. Lower the learning rate, "
+                "or begin with other weights."
+            )
         before, self.best = self.best, max(self.best, self.explained)
         total = sum(predictions.labelled.sum() for predictions in judged)
         flat = sum((predictions.score[predictions.labelled] < PEAK).sum() for predictions in judged)
         share = f"{100 * flat / total:.0f} % of the validation joints have no peak" if total else "no validation set"
         if self.explained < LEARNT and (steps >= PATIENCE or before > 2 * LEARNT):
             return (
-                f"Collapsed: the heatmaps are empty. The loss of {self.loss or 0:.5f} looks small, but maps of nothing "
+                f"Collapsed: the heatmaps are empty. The loss of {self.loss:.5f} looks small, but maps of nothing "
                 f"but zeros would have {self.blank:.5f}; {share}, and what is read from them lies near (0, 0). "
                 "Lower the learning rate, raise peak_weight, and check the data (hgrt data check) and --overfit 32."
             )

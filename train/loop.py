@@ -26,6 +26,7 @@ from hgrt.data.find import DataSets
 from hgrt.data.generated import scenery
 from hgrt.errors import HgrtError
 from hgrt.evaluation.predict import predict
+from hgrt.evaluation.report import distinct
 from hgrt.model.checkpoint import load_checkpoint
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.pose.heatmaps import Maps
@@ -100,7 +101,7 @@ def train(
                 if not parts:  # the run was stopped after the epoch's last step
                     first = replace(epoch, steps=1)
                     parts = list(batches(data.train, scenes, recipe, first, 0, world.rank, world.size, 0))
-                judged = [predict(answer(ema.model, world.device), people, epoch.size) for people in data.val]
+                judged = distinct([predict(answer(ema.model, world.device), people, epoch.size) for people in data.val])
                 rates = {one.set: round(100 * one.pckh().total.rate, 2) for one in judged}
                 steps = epoch.first + epoch.steps
                 row = {"epoch": position.epoch, "iteration": steps, "size": epoch.size, **position.health.row()}

@@ -8,8 +8,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from hgrt.data.find import DataSets
@@ -18,7 +20,7 @@ from hgrt.errors import HgrtError
 from hgrt.train.augment import STILL
 from hgrt.train.config import Config
 from hgrt.train.distributed import World
-from hgrt.train.loop import train
+from hgrt.train.loop import InterruptedTraining, train
 from hgrt.train.published import PublishedAugmentation
 from hgrt.train.recipe import Stage
 from hgrt.train.run import Run
@@ -53,30 +55,38 @@ def overfit(run: Run, config: Config, data: DataSets, count: int, world: World, 
     chosen = choose(data.train, count)
     recipe = config.recipe
     still = PublishedAugmentation(rotation=0, scale=(1, 1), flip_p=0) if config.recipe_name == "reference" else STILL
-    iters = recipe.max_iters if config.origin("recipe.max_iters") == "--max-iters" else ITERS
+    iters = recipe.max_iters if "recipe.max_iters" in config.origins and recipe.max_iters else ITERS
     stage = Stage(0.0, config.spec.input, min(BATCH, len(chosen)))
     recipe = replace(recipe, max_iters=iters, epoch_iters=max(1, iters // 5), stages=(stage,), augmentation=still)
     recipe = replace(recipe, ema=min(recipe.ema, 0.95), drop_at=0)
-    if run.folder.exists():
+    if world.leads and run.folder.exists():
         shutil.rmtree(run.folder)
+    world.wait()
     sets = DataSets(chosen, (chosen,), ((chosen.name, len(chosen), 1),))
-    position = train(run, replace(config, recipe=recipe), sets, world, workers, console)
-    learnt = position.best or 0.0
+    try:
+        position = train(run, replace(config, recipe=recipe), sets, world, workers, console)
+    except InterruptedTraining as stop:
+        raise InterruptedTraining(stop.what, "A self-test does not go on.", "Begin it again.") from None
+    learnt = float(world.sum(torch.tensor(position.best or 0.0)))  # only the process that leads evaluated
     passed = learnt >= ENOUGH
-    console.print(
-        f"{'PASS' if passed else 'FAIL'}: {len(chosen)} people learnt by heart to PCKh@0.5 {learnt:.1f} "
-        f"(at least {ENOUGH:.0f} wanted) in {iters} steps; see {run.folder}"
-    )
+    if world.leads:
+        console.print(
+            f"{'PASS' if passed else 'FAIL'}: {len(chosen)} people learnt by heart to PCKh@0.5 {learnt:.1f} "
+            f"(at least {ENOUGH:.0f} wanted) in {iters} steps; see {run.folder}"
+        )
     return passed
 
 
 def choose(people: People, count: int) -> Chosen:
-    """`count` people with labels, spread evenly over the set."""
+    """At most `count` people with labels, spread evenly over the set: the first of each of `count` stretches of it."""
+    edges = np.linspace(0, len(people), min(count, len(people)) + 1).astype(int)
     rows: list[int] = []
-    for row in np.unique(np.linspace(0, len(people) - 1, min(len(people), 2 * count)).astype(int)):
-        sample = people.get(int(row))
-        if not sample.empty and sample.labelled.any() and len(rows) < count:
-            rows.append(int(row))
+    for start, stop in pairwise(edges.tolist()):
+        for row in range(start, stop):
+            sample = people.get(row)
+            if not sample.empty and sample.labelled.any():
+                rows.append(row)
+                break
     if not rows:
         raise HgrtError("There is nobody to learn by heart.", f"{people.name} has no labelled people.")
     return Chosen(people, rows)

@@ -69,6 +69,10 @@ class Recipe:
             raise ValueError("the first stage starts at 0; sizes are multiples of 64 and batches at least 1")
         if any(one.start >= other.start for one, other in zip(self.stages, self.stages[1:], strict=False)):
             raise ValueError("stages start one after another")
+        if min(self.warmup, self.cooldown, self.drop_at, self.drop_to, self.weight_decay, self.clip) < 0:
+            raise ValueError("warmup, cooldown, drop_at, drop_to, weight_decay and clip are at least 0")
+        if not self.sigma > 0 or min(self.peak_weight, self.hidden_weight) < 0:
+            raise ValueError("sigma is positive, peak_weight and hidden_weight are at least 0")
         if not 0 <= self.ema < 1 or not self.learning_rate > 0 or not 0 <= self.teacher_weight <= 1:
             raise ValueError("ema is in 0..1, learning_rate positive, teacher_weight in 0..1")
 

@@ -42,11 +42,12 @@ def report(
         int(row["iteration"]),
         {**{f"train/{k}": v for k, v in row.items()}, **{f"PCKh@0.5/{k}": v for k, v in rates.items()}},
     )
-    said = "  ".join(f"{name} {rate:.1f}" for name, rate in rates.items())
+    said = [f"{name} {rate:.1f}" for name, rate in rates.items()]
+    said += [f"{row['skipped']:.0f} non-finite steps skipped"] if row["skipped"] else []
     console.print(
         f"epoch {row['epoch']:3.0f}  {row['size']:.0f} px  "
         f"loss {row['loss']:.5f} ({row['explained']:.0f} % explained)  "
-        f"{row['images_per_s']:.1f} images/s, {row['waiting']:.0f} % waiting  {said}"
+        f"{row['images_per_s']:.1f} images/s, {row['waiting']:.0f} % waiting  {'  '.join(said)}"
     )
     if diagnosis:
         console.print(diagnosis, style="bold red")

@@ -32,7 +32,7 @@ def _data() -> None:
 @app.command()
 def check(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Folders of data, or annotation files.", show_default=False)
+        list[Path], typer.Argument(metavar="PATH", help="Folders of data, or annotation files.", show_default=False)
     ],
     split: Annotated[
         str | None, typer.Option(help="Only this split: train, val, test, ...", show_default="all")

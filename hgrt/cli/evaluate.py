@@ -76,10 +76,10 @@ def evaluate(
     for path, check in ((json, check_writable), (predictions, check_predictions), (sheet, check_sheet)):
         if path is not None:
             check(path)
-    sets = open_sets(data, split)
+    console = Console(highlight=False, soft_wrap=True)
+    sets = open_sets(data, split, partial(console.print, style="yellow", markup=False))
     if not any(len(people) for people in sets):
         raise HgrtError(f"There is nobody in the {split} split of {', '.join(map(str, data))}.")
-    console = Console(highlight=False, soft_wrap=True)
     for path in data:
         if not any(one.split == split for one in look(path)):
             console.print(f"Note: {path} has no {split} split.", style="yellow", markup=False)

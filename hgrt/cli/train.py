@@ -58,7 +58,7 @@ def train(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of weights, order and augmentation.", rich_help_panel=NETWORK)
+        int | None, typer.Option(min=0, help="Of weights, order and augmentation.", rich_help_panel=NETWORK)
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="How often everybody is seen.", rich_help_panel=LENGTH)
@@ -101,30 +101,40 @@ def train(
 
     if resume and exp and exp != resume:
         raise HgrtError(f"--exp {exp} and --resume {resume} name two runs.", fix="Give one of them.")
-    network: dict[str, tuple[Any, str]] = {name: (value, "--set") for name, value in assignments(values or []).items()}
-    options = {"spec.stacks": ("--stacks", stacks), "recipe.seed": ("--seed", seed)}
-    network |= {name: (value, option) for name, (option, value) in options.items() if value is not None}
-    if teacher is not None:
-        network["teacher"] = (str(teacher), "--teacher")
-    if init is not None:
-        network |= _beginning(init, preset, stacks)
-    rest: dict[str, tuple[Any, str]] = {}
-    if epochs is not None:
-        rest |= {"recipe.max_iters": (0, "--epochs"), "recipe.epochs": (epochs, "--epochs")}
-    if max_iters is not None:
-        rest["recipe.max_iters"] = (max_iters, "--max-iters")
-    if data:
-        rest["data"] = ([str(path) for path in data], "--data")
-    if synthetic is not None:
-        rest["synthetic"] = (synthetic, "--synthetic")
+    if resume and overfit:
+        raise HgrtError("--overfit begins a run of its own.", fix="Leave out --resume.")
     name = resume or exp or ("overfit" if overfit else "pose")
+    if Path(name).name != name or name == "..":
+        raise HgrtError(f"A run cannot be called '{name}'.", "The name is that of a folder in exp/.")
+    options: dict[str, tuple[Any, str]] = {
+        "spec.stacks": (stacks, "--stacks"),
+        "recipe.seed": (seed, "--seed"),
+        "teacher": (None if teacher is None else str(teacher), "--teacher"),
+        "init": (None if init is None else str(init), "--init"),
+    }
+    fixed = {name: said for name, said in options.items() if said[0] is not None}
+    free: dict[str, tuple[Any, str]] = {}
+    if epochs is not None:
+        free |= {"recipe.max_iters": (0, "--epochs"), "recipe.epochs": (epochs, "--epochs")}
+    if max_iters is not None:
+        free["recipe.max_iters"] = (max_iters, "--max-iters")
+    if data:
+        free["data"] = ([str(path) for path in data], "--data")
+    if synthetic is not None:
+        free["synthetic"] = (synthetic, "--synthetic")
+    sets: dict[str, tuple[Any, str]] = {name: (value, "--set") for name, value in assignments(values or []).items()}
     folder = EXPERIMENTS / name
-    fixed = {"--preset": preset, "--recipe": recipe} | {option: value for value, option in network.values()}
-    config = _resumed(folder, fixed, rest) if resume else _begun(preset, recipe, network | rest)
+    if resume:
+        given = {"--preset": preset, "--recipe": recipe} | {option: value for value, option in (fixed | sets).values()}
+        config = _resumed(folder, [option for option, value in given.items() if value is not None], free)
+    else:
+        shape = {} if init is None else _shape(init, {"--preset": preset, "--stacks": stacks}, sets)
+        config = _begun(preset, recipe, shape | fixed | free | sets)
     if print_config:
         _show(config)
         return
-    if not resume and not overfit and (folder / "last.pt").exists():
+    # A self-test empties the folder it is given; only that of another self-test has no config.json.
+    if not resume and (folder / ("config.json" if overfit else "last.pt")).exists():
         raise HgrtError(
             f"There is a run in {folder} already.",
             "It would be overwritten.",
@@ -148,33 +158,33 @@ def _begun(preset: str | None, recipe: str | None, said: dict[str, tuple[Any, st
     return config
 
 
-def _beginning(init: Path, preset: str | None, stacks: int | None) -> dict[str, tuple[Any, str]]:
-    """The checkpoint and the shape of its network."""
+def _shape(init: Path, options: dict[str, Any], sets: dict[str, Any]) -> dict[str, tuple[Any, str]]:
+    """The shape of the network in a checkpoint; HgrtError where the user gives it another one."""
     from dataclasses import asdict
 
     from hgrt.require import require
 
-    if preset is not None or stacks is not None:
-        raise HgrtError(f"{init} says what the network is.", fix="Leave out --preset and --stacks.")
+    said = [option for option, value in options.items() if value is not None]
+    said += [f"--set {name}" for name in sets if name.startswith("spec.") and name != "spec.input"]
+    if said:
+        raise HgrtError(f"{init} says what the network is.", fix=f"Leave out {', '.join(said)}.")
     require("torch", "train")
     from hgrt.model import load_checkpoint
 
-    shape = {f"spec.{name}": (value, "--init") for name, value in asdict(load_checkpoint(init).spec).items()}
-    return {"init": (str(init), "--init"), **shape}
+    return {f"spec.{name}": (value, "--init") for name, value in asdict(load_checkpoint(init).spec).items()}
 
 
-def _resumed(folder: Path, fixed: dict[str, Any], rest: dict[str, tuple[Any, str]]) -> Config:
+def _resumed(folder: Path, refused: list[str], said: dict[str, tuple[Any, str]]) -> Config:
     from hgrt.train.config import read_config
 
     config = read_config(folder)
-    refused = [option for option, value in fixed.items() if value is not None]
     if refused:
         raise HgrtError(
             f"{', '.join(refused)} cannot be changed when a run goes on.",
             f"{folder} keeps what it began with.",
             "Leave it out, or begin a new run with another --exp.",
         )
-    for name, (value, origin) in rest.items():
+    for name, (value, origin) in said.items():
         config = config.changed(name, value, origin)
     return config
 
@@ -192,7 +202,7 @@ def _train(folder: Path, config: Config, cache: bool, workers: int | None, compi
         looked = f"Looked for {Path('data').absolute()}; no --data given."
         raise no_data("There is nothing to train on.", looked)
     console = Console(highlight=False, soft_wrap=True)
-    sets = find([Path(path) for path in config.data], config.synthetic, config.recipe.seed)
+    sets = find([Path(path) for path in config.data], config.synthetic, config.recipe.seed, console.print)
     if cache:
         sets = sets.cached(1.5 * config.spec.input)
     run = Run(folder)
@@ -221,12 +231,10 @@ def _train(folder: Path, config: Config, cache: bool, workers: int | None, compi
 def _show(config: Config) -> None:
     import json
 
-    from rich.table import Table
-
-    table = Table("value", "", "from", box=None, pad_edge=False)
-    for name, value in config.values().items():
-        table.add_row(name, json.dumps(value), config.origin(name))
-    Console(highlight=False, soft_wrap=True).print(table)
+    values = config.values()
+    width = max(len(config.origin(name)) for name in values)
+    for name, value in values.items():
+        print(f"{config.origin(name):<{width}}  {name}={json.dumps(value)}")
 
 
 def default_workers(device: str) -> int:

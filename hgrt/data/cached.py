@@ -39,8 +39,8 @@ class Cached:
     scenery, where it would have been the picture. In a picture without end that is so for 6 % of all views and 1.5 % of
     all pixels; for 13 % of the pixels of the wide views.
     Pictures are halved on a grid of their own, `geometry.warp` halves on that of the view: of a reduced picture a view
-    is the same but for the smoothing of a fraction of a pixel. It is softer where it shows less than the box, as of half
-    a body: there the person had more pixels than `limit` keeps.
+    is the same but for the smoothing of a fraction of a pixel. It is softer where it shows less than the box, as
+    of half a body: there the person had more pixels than `limit` keeps.
 
     It is filled at once, by threads, and nothing is written to it afterwards: processes that fork later share it. The
     set itself is let go. HgrtError where the memory that is free would not do, or a picture cannot be read.

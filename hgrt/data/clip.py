@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.pose.skeleton import MPII
 from hgrt.data.synthetic import (
     RELAXED,
     Angles,
@@ -30,6 +29,7 @@ from hgrt.data.synthetic import (
     random_figure,
     rotation,
 )
+from hgrt.pose.skeleton import MPII
 
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]

@@ -20,10 +20,14 @@ AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # labels were draw
 
 def read_image(path: Path) -> Image:
     """The picture in a file, (H, W, 3) uint8 BGR, unturned by its EXIF; HgrtError where it cannot be read."""
-    image = cv2.imread(str(path), AS_STORED)
+    try:
+        stored = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise HgrtError(f"The picture {path} cannot be read.", error.strerror or str(error)) from error
+    # imread would return what there is of a file that is cut short.
+    image = cv2.imdecode(stored, AS_STORED) if len(stored) else None
     if image is None:
-        why = "It is no picture, or it is cut short." if path.is_file() else "There is no such file."
-        raise HgrtError(f"The picture {path} cannot be read.", why)
+        raise HgrtError(f"The picture {path} cannot be read.", "It is no picture, or it is cut short.")
     return np.asarray(image, dtype=np.uint8)
 
 

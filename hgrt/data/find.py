@@ -27,13 +27,18 @@ class Found:
     """A split of a data set that is there to be opened.
 
     `name` of the set; `form` of the data: packed, MPII or COCO; `split`: train, val, test, or what the file is called.
-    `open` reads the annotations; HgrtError where they are flawed.
+    `open` reads the annotations; HgrtError where they are flawed. `asked`: the user named this set, not a folder of sets.
     """
 
     name: str
     form: str
     split: str
     open: Callable[[], People]
+    asked: bool = True
+
+
+Warn = Callable[[str], None]
+"""Hears in one line of a set that is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def look(path: Path, missing: Missing = "refuse") -> list[Found]:
         raise no_data(f"There is no data folder {path}.", f"Looked for {path.resolve()}.")
     inside = sorted(path.iterdir())
     found = _in_folder(path, missing) or [
-        one for place in inside if place.is_dir() for one in _in_folder(place, missing)
+        replace(one, asked=False) for place in inside if place.is_dir() for one in _in_folder(place, missing)
     ]
     if not found:
         names = [place.name + "/" * place.is_dir() for place in inside if not place.name.startswith(".")]
@@ -88,28 +93,29 @@ def look_all(paths: Sequence[Path], missing: Missing = "refuse") -> list[Found]:
     return [one for path in once.values() for one in look(path, missing)]
 
 
-def open_sets(paths: Sequence[Path], split: str, missing: Missing = "refuse") -> list[People]:
-    """That split of every set in `paths` that has it; HgrtError, naming those there are, where none has."""
-    found = look_all(paths, missing)
-    sets = [one.open() for one in found if one.split == split]
-    if not sets:
+def open_sets(paths: Sequence[Path], split: str, warn: Warn = lambda line: None) -> list[People]:
+    """That split of every set in `paths` that has it; HgrtError, naming those there are, where none has.
+
+    One that lies in a folder of sets and cannot be opened is left out, and `warn` hears of it.
+    """
+    found = look_all(paths)
+    if not any(one.split == split for one in found):
         raise _no_split(split, paths, found)
-    return sets
+    return _opened(found, split, warn)
 
 
-def find(paths: Sequence[Path], synthetic: int, seed: int) -> DataSets:
+def find(paths: Sequence[Path], synthetic: int, seed: int, warn: Warn = lambda line: None) -> DataSets:
     """What the sets in `paths` hold for a training, and `synthetic` generated people.
 
     All splits `train` are learnt from, all `val` measured on. Small sets are repeated so that they weigh as the square
     root of their size: they hold what the large one lacks, but seen too often they would be learnt by heart.
     """
-    found = look_all(paths, "refuse")
+    found = look_all(paths)
     if not synthetic and not any(one.split == "train" for one in found):
         if found:
             raise _no_split("train", paths, found)
         raise no_data("There is nothing to train on.", "No --data were given, and no --synthetic people.")
-    train: list[People] = [one.open() for one in found if one.split == "train"]
-    val: list[People] = [one.open() for one in found if one.split == "val"]
+    train, val = _opened(found, "train", warn), _opened(found, "val", warn)
     if synthetic:
         train.append(GeneratedPeople(synthetic, seed))
         val.append(GeneratedPeople(min(100, synthetic), seed + 1))
@@ -120,6 +126,23 @@ def find(paths: Sequence[Path], synthetic: int, seed: int) -> DataSets:
     ]
     parts = tuple((people.name, len(people), repeat) for people, repeat in zip(train, repeats, strict=True))
     return DataSets(Mixture(list(zip(train, repeats, strict=True))), tuple(val), parts, tuple(train))
+
+
+def _opened(found: Sequence[Found], split: str, warn: Warn) -> list[People]:
+    sets: list[People] = []
+    refused: HgrtError | None = None
+    for one in found:
+        if one.split == split:
+            try:
+                sets.append(one.open())
+            except HgrtError as error:
+                if one.asked:
+                    raise
+                refused = error
+                warn(f"Left out: {one.name}/{split}. {error.what} {error.why}")
+    if refused is not None and not sets:
+        raise refused
+    return sets
 
 
 def _in_folder(folder: Path, missing: Missing) -> list[Found]:
@@ -159,7 +182,7 @@ def _split_of(path: Path) -> str:
 
 
 def _first_letter(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         return file.read(4096).lstrip()[:1]
 
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.pose.geometry import Box, Image
 from hgrt.data.sample import JOINTS, Sample
 from hgrt.data.synthetic import random_background, synthetic_background, synthetic_person
+from hgrt.pose.geometry import Box, Image
 
 EMPTY_EVERY = 4  # one picture in so many shows nobody
 

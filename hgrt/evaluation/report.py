@@ -97,11 +97,11 @@ def visibility_table(summary: Summary) -> Table:
 
 def line(summary: Summary) -> str:
     """The totals in one line, with the interval."""
-    half, tenth = (summary.results[bound].total.rate for bound in BOUNDS)
+    half, tenth = (summary.results[bound].total for bound in BOUNDS)
     interval = summary.intervals[BOUNDS[0]]
     between = f" (95 % interval {percent(interval[0])} to {percent(interval[1])})" if interval else ""
-    rates = f"PCKh@0.5 {percent(half)} %{between}, PCKh@0.1 {percent(tenth)} %, AUC(0..0.5) {percent(summary.auc)} %"
-    return f"{_title(summary)}: {rates}"
+    first = f"PCKh@0.5 {percent(half.rate)} % of {half.count} joints{between}"
+    return f"{_title(summary)}: {first}, PCKh@0.1 {percent(tenth.rate)} %, AUC(0..0.5) {percent(summary.auc)} %"
 
 
 def as_json(summary: Summary) -> dict[str, object]:

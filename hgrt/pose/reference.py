@@ -64,7 +64,9 @@ def crop(image: NDArray[Any], box: Box, size: int = 256, legacy: bool = False) -
     low, high = float(window.min()), float(window.max())
     stretched = np.floor((window - low) * (255.0 / max(high - low, 1e-9)) + 0.5)
     rows, columns = _triangle(window.shape[0], size), _triangle(window.shape[1], size)
-    half = np.rint(np.einsum("ow,hwc->hoc", columns, stretched, optimize=True))  # each of the two passes rounds to 8 bits
+    half = np.rint(
+        np.einsum("ow,hwc->hoc", columns, stretched, optimize=True)
+    )  # each of the two passes rounds to 8 bits
     return np.asarray(np.rint(np.einsum("oh,hwc->owc", rows, half, optimize=True)).clip(0, 255), dtype=np.uint8)
 
 

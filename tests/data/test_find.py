@@ -122,10 +122,23 @@ def test_the_sets_that_have_a_split_are_opened(folder: Path) -> None:
 def test_people_without_picture_are_left_out_where_that_is_asked(tmp_path: Path) -> None:
     write_mpii(tmp_path / "films", "train", 4)
     (tmp_path / "films" / "images" / "2.jpg").unlink()
+    for path in (tmp_path, tmp_path / "films"):
+        with pytest.raises(HgrtError, match="1 of the 4 pictures"):
+            open_sets([path], "train")
+    (found,) = look(tmp_path / "films", "skip")
+    assert len(found.open()) == 3
+
+
+def test_in_a_folder_of_sets_one_that_cannot_be_opened_is_left_out_and_said(tmp_path: Path) -> None:
+    write_mpii(tmp_path / "films", "train", 4)
+    (tmp_path / "films" / "images" / "2.jpg").unlink()
+    write_mpii(tmp_path / "whole", "train", 3)
+    said: list[str] = []
+    (people,) = open_sets([tmp_path], "train", said.append)
+    assert people.name == "whole/train" and len(find([tmp_path], 0, 0).train) == 3
+    assert len(said) == 1 and "films/train" in said[0] and "1 of the 4 pictures" in said[0]
     with pytest.raises(HgrtError, match="1 of the 4 pictures"):
-        open_sets([tmp_path], "train")
-    (people,) = open_sets([tmp_path], "train", "skip")
-    assert len(people) == 3
+        open_sets([tmp_path / "films", tmp_path / "whole"], "train")
 
 
 @pytest.mark.parametrize(

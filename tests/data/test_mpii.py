@@ -550,7 +550,7 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     with pytest.raises(HgrtError, match=f"{names[0]} cannot be read"):
         people.get(0)
     (tmp_path / "images" / names[0]).unlink()
-    with pytest.raises(HgrtError, match="no such file"):
+    with pytest.raises(HgrtError, match="No such file"):
         people.get(0)
 
 

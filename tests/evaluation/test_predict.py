@@ -1,4 +1,4 @@
-"""Predictions land on the joints: with a network that finds coloured dots, whatever the crop, the mirror or the scale."""
+"""Predictions land on the joints, by a network that finds coloured dots: whatever the crop, the mirror or the scale."""
 
 from __future__ import annotations
 
@@ -119,8 +119,9 @@ def test_every_exact_view_finds_the_joints_to_a_fraction_of_a_pixel(view: View, 
     net = Net()
     found = predict(net, Dots(), SIZE, view)
     assert len(net.seen) == calls
-    # A cell is more than five pixels wide here, a crop's pixel 1.3 to 1.7.
-    assert np.abs(found.xy - found.truth).max() < 0.3
+    # A cell is 5 to 7 pixels wide here, a crop's pixel 1.3 to 1.8.
+    error = found.xy - found.truth
+    assert np.abs(error).max() < 0.5 and np.abs(error.mean(axis=(0, 1))).max() < 0.1
     assert found.score.min() > 0.75
     assert found.pckh().total == Tally(3 * 13, 3 * 13)
 

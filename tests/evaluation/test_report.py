@@ -73,7 +73,9 @@ def test_the_published_table_comes_out(published: tuple[dict[str, Any], Predicti
         cells = next(text for text in split if text.startswith(name + " ")).split()
         wanted = [expected["bound_0.5"][view][name] for view in ("all", "visible", "not visible")]
         rates = [percent(row["pck"]) if row["count"] else "-" for row in wanted]
-        assert cells[1:] == [text for rate, row in zip(rates, wanted) for text in (rate, f"({row['count']})")]
+        assert cells[1:] == [
+            text for rate, row in zip(rates, wanted, strict=True) for text in (rate, f"({row['count']})")
+        ]
 
 
 def test_the_protocols_differ_as_they_should(published: tuple[dict[str, Any], Predictions]) -> None:
@@ -127,7 +129,7 @@ def test_nobody_labelled_gives_nulls_and_dashes() -> None:
     }
     assert "NaN" not in json.dumps(as_json(summary), allow_nan=False)
     assert "nan" not in printed(table(summary)) + printed(visibility_table(summary)) + line(summary)
-    assert "PCKh@0.5 - %, " in line(summary)
+    assert "PCKh@0.5 - % of 0 joints, " in line(summary)
 
 
 def test_a_joint_row_stands_only_where_there_is_something_to_say() -> None:
@@ -141,9 +143,13 @@ def test_the_line_names_set_people_and_protocol() -> None:
     found = predictions(40)
     summary = summarise(found)
     low, high = summary.intervals[0.5]  # type: ignore[misc]
+    counted = found.evaluate.sum() - found.evaluate[:, [6, 7]].sum()
     said = line(summary)
     assert said.startswith("made/val, 40 people, protocol standard: PCKh@0.5 ")
-    assert f"{percent(rate(found.xy, found))} % (95 % interval {percent(low)} to {percent(high)})" in said
+    assert (
+        f"{percent(rate(found.xy, found))} % of {counted} joints (95 % interval {percent(low)} to {percent(high)})"
+        in said
+    )
 
 
 def test_pooled_people_are_all_people() -> None:

@@ -177,3 +177,24 @@ def test_bootstrap_is_decided_by_its_generator_and_level() -> None:
     low, high = bootstrap(correct, count, np.random.default_rng(3), level=0.5)
     assert first[0] < low < high < first[1]
     assert bootstrap(np.full(5, 3), np.full(5, 3), np.random.default_rng(0)) == (1.0, 1.0)
+
+
+def test_joints_left_out_of_the_total_are_judged_all_the_same() -> None:
+    predicted, truth, normalize = one_person()
+    predicted[0, 6] += 1000
+    result = pckh(predicted, truth, normalize, ALL, "standard")
+    assert dict(result.left_out) == {"pelvis": Tally(0, 1), "thorax": Tally(1, 1)}
+    assert result.total == Tally(14, 14)
+    assert pckh(predicted, truth, normalize, ALL, "reference").left_out == {}
+    assert np.flatnonzero(~module.in_total("standard")).tolist() == [6, 7] and module.in_total("reference").all()
+
+
+def test_hits_are_the_counted_joints_that_were_found() -> None:
+    predicted, truth, normalize = one_person()
+    predicted[0, [2, 7]] += 1000
+    counted = ALL.copy()
+    counted[0, 0] = False
+    found = module.hits(predicted, truth, normalize, counted)
+    assert np.flatnonzero(~found[0]).tolist() == [0, 2, 7]
+    result = pckh(predicted, truth, normalize, counted)
+    assert result.total.correct == found[:, module.in_total("standard")].sum() == 12

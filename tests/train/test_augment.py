@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hgrt.data.sample import Sample
 from hgrt.pose.geometry import Box, apply, heatmap_to_crop, invert
 from hgrt.pose.heatmaps import decode
 from hgrt.pose.skeleton import MPII
 from hgrt.train.augment import LOWER, UPPER, Augmentation, choose_view, make_example
-from hgrt.data.sample import Sample
 
 STILL = Augmentation(
     rotation_p=0, upright_p=0, scale=(1.0, 1.0), far_p=0, shift=0, stray_p=0, half_body_p=0, flip_p=0,

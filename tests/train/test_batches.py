@@ -7,11 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hgrt.pose.geometry import Box
-from hgrt.train.batches import Batch, batches, order, steps_in
 from hgrt.data.sample import Mixture, Sample
-from hgrt.train.recipe import Recipe, Stage
+from hgrt.pose.geometry import Box
+from hgrt.train.augment import STILL
+from hgrt.train.batches import Batch, Examples, Place, batches, order
+from hgrt.train.published import PublishedAugmentation
+from hgrt.train.recipe import Epoch, Recipe, Stage, plan
 
 RECIPE = Recipe(epochs=4, stages=(Stage(0.0, 64, 6), Stage(0.5, 128, 4)), seed=3)
 
@@ -29,10 +33,11 @@ class Crowd:
         rng = np.random.default_rng(index)
         known = rng.random(16) < 0.8
         return Sample(
+            name=str(index),
             image=rng.integers(0, 256, (40, 40, 3), dtype=np.uint8),
             joints=rng.uniform(5, 35, (16, 2)),
             labelled=known,
-            visible=known,
+            visible=known & (rng.random(16) < 0.5),
             evaluate=known,
             box=Box(20, 20, 40),
             normalize=8.0,
@@ -41,12 +46,13 @@ class Crowd:
 
 PEOPLE = Crowd(20)
 SCENERY = [np.random.default_rng(99).integers(0, 256, (64, 64, 3), dtype=np.uint8)]
+EPOCHS = plan(RECIPE, len(PEOPLE))
 
 
 def made(
-    epoch: int, first: int = 0, rank: int = 0, size: int = 1, recipe: Recipe = RECIPE, workers: int = 0
+    epoch: int, start: int = 0, rank: int = 0, size: int = 1, recipe: Recipe = RECIPE, workers: int = 0
 ) -> list[Batch]:
-    return list(batches(PEOPLE, SCENERY, recipe, epoch, first, rank, size, workers))
+    return list(batches(PEOPLE, SCENERY, recipe, plan(recipe, len(PEOPLE))[epoch], start, rank, size, workers))
 
 
 def equal(one: list[Batch], other: list[Batch]) -> bool:
@@ -55,9 +61,70 @@ def equal(one: list[Batch], other: list[Batch]) -> bool:
     )
 
 
+def places(people: int, epoch: Epoch, recipe: Recipe = RECIPE, start: int = 0) -> list[list[Place]]:
+    """What a single process works on."""
+    return list(order(people, recipe, epoch, start, 0, 1))
+
+
+# Who comes when
+
+PARTS = st.integers(1, 4)
+EPOCH = st.builds(Epoch, st.integers(0, 5), st.just(0), st.integers(1, 12), st.just(64), st.integers(1, 24))
+
+
+@given(st.integers(1, 50), EPOCH)
+def test_nobody_comes_twice_before_everybody_came(people: int, epoch: Epoch) -> None:
+    everyone = [place for batch in places(people, epoch) for place in batch]
+    assert len(everyone) == epoch.steps * epoch.batch
+    for turn in range(-(-len(everyone) // people)):
+        here = everyone[turn * people : (turn + 1) * people]
+        assert {number for _, number in here} == {turn}
+        assert len({index for index, _ in here}) == len(here)
+        assert {index for index, _ in here} <= set(range(people))
+
+
+@given(st.integers(1, 50), EPOCH, PARTS, st.integers(1, 3))
+def test_processes_and_parts_share_the_batch(people: int, epoch: Epoch, parts: int, size: int) -> None:
+    recipe = replace(RECIPE, accumulate=parts)
+    shares = [list(order(people, recipe, epoch, 0, rank, size)) for rank in range(size)]
+    whole = places(people, epoch)
+    assert all(len(share) == epoch.steps * parts for share in shares)
+    for step, batch in enumerate(whole):
+        mine = [share[step * parts : (step + 1) * parts] for share in shares]
+        pieces = [piece for share in mine for piece in share]
+        assert sorted(place for piece in pieces for place in piece) == sorted(batch)
+        assert max(map(len, pieces)) - min(map(len, pieces)) <= 1
+        for rank, share in enumerate(mine):
+            assert sorted(place for piece in share for place in piece) == sorted(batch[rank::size])
+
+
+@given(st.integers(1, 50), EPOCH, PARTS, st.data())
+def test_what_is_resumed_is_the_rest(people: int, epoch: Epoch, parts: int, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, epoch.steps))
+    recipe = replace(RECIPE, accumulate=parts)
+    assert places(people, epoch, recipe, start) == places(people, epoch, recipe)[start * parts :]
+
+
+def test_epochs_seeds_and_turns_differ() -> None:
+    first, second = EPOCHS[:2]
+    assert places(20, first) != places(20, second)
+    assert places(20, first) != places(20, first, replace(RECIPE, seed=4))
+    twice = [index for batch in places(20, replace(first, steps=2, batch=20)) for index, _ in batch]
+    assert twice[:20] != twice[20:]
+
+
+def test_everyone_comes_in_time() -> None:
+    seen: set[int] = set()
+    for epoch in plan(replace(RECIPE, epochs=40), 20):
+        seen |= {index for batch in places(20, epoch) for index, _ in batch}
+    assert seen == set(range(20))
+
+
+# What is made of them
+
+
 def test_shapes_and_types() -> None:
     for epoch, size, count, steps in ((0, 64, 6, 3), (1, 64, 6, 3), (2, 128, 4, 5), (3, 128, 4, 5)):
-        assert steps_in(PEOPLE, RECIPE, epoch) == steps
         loaded = made(epoch)
         assert len(loaded) == steps
         for images, targets, known in loaded:
@@ -66,21 +133,30 @@ def test_shapes_and_types() -> None:
             assert known.shape == (count, 16) and set(known.unique().tolist()) <= {0.0, 1.0}
 
 
+def test_the_published_augmentation_makes_float_pictures_and_knows_everything() -> None:
+    loaded = made(0, recipe=replace(RECIPE, augmentation=PublishedAugmentation()))
+    for images, targets, known in loaded:
+        assert images.shape == (6, 64, 64, 3) and images.dtype == torch.float32
+        assert 0 <= images.min() < images.max() <= 1
+        assert targets.shape == (6, 16, 16, 16) and (known == 1).all()
+    assert equal(loaded, made(0, recipe=replace(RECIPE, augmentation=PublishedAugmentation())))
+
+
 def test_again_is_the_same() -> None:
     assert equal(made(1), made(1))
 
 
-@pytest.mark.parametrize("first", [0, 1, 2, 3])
-def test_a_resumed_epoch_goes_on_where_it_was(first: int) -> None:
-    assert equal(made(0, first), made(0)[first:])
+@pytest.mark.parametrize("start", [0, 1, 2, 3])
+def test_a_resumed_epoch_goes_on_where_it_was(start: int) -> None:
+    assert equal(made(0, start), made(0)[start:])
 
 
 def test_worker_processes_change_nothing() -> None:
-    assert equal(made(0, first=1, workers=2), made(0, first=1))
+    assert equal(made(0, start=1, workers=2), made(0, start=1))
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_the_processes_share_the_batch(size: int) -> None:
+def test_every_process_makes_its_share_of_the_same_examples(size: int) -> None:
     whole, shares = made(0), [made(0, rank=rank, size=size) for rank in range(size)]
     for step, batch in enumerate(whole):
         for part in range(3):
@@ -90,35 +166,36 @@ def test_the_processes_share_the_batch(size: int) -> None:
             assert torch.equal(joined, batch[part])
 
 
-def test_epochs_and_seeds_differ() -> None:
-    assert list(order(PEOPLE, RECIPE, 0, 0, 0, 1)) != list(order(PEOPLE, RECIPE, 1, 0, 0, 1))
-    other = replace(RECIPE, seed=4)
-    assert list(order(PEOPLE, RECIPE, 0, 0, 0, 1)) != list(order(PEOPLE, other, 0, 0, 0, 1))
-
-    def view_of(recipe: Recipe, epoch: int) -> torch.Tensor:
-        """How person 0 looks in an epoch."""
-        everyone = replace(recipe, stages=(Stage(0.0, 64, 20),))
-        (where,) = np.flatnonzero(np.array(next(order(PEOPLE, everyone, epoch, 0, 0, 1))) == 0)
-        return made(epoch, recipe=everyone)[0][0][where]
-
-    assert not torch.equal(view_of(RECIPE, 0), view_of(RECIPE, 1))
-    assert not torch.equal(view_of(RECIPE, 0), view_of(other, 0))
+def view_of(place: Place, recipe: Recipe = RECIPE, epoch: int = 0) -> torch.Tensor:
+    return Examples(PEOPLE, SCENERY, recipe, EPOCHS[epoch])[place][0]
 
 
-def test_everyone_comes_at_most_once_an_epoch_and_everyone_in_time() -> None:
-    seen: set[int] = set()
-    for epoch in range(40):
-        indices = [i for batch in order(PEOPLE, replace(RECIPE, epochs=80), epoch, 0, 0, 1) for i in batch]
-        assert len(indices) == len(set(indices)) == 18
-        seen |= set(indices)
-    assert seen == set(range(20))
+def test_a_view_depends_on_person_turn_epoch_and_seed() -> None:
+    one = view_of((0, 0))
+    assert torch.equal(one, view_of((0, 0)))
+    others = [view_of((1, 0)), view_of((0, 1)), view_of((0, 0), epoch=1), view_of((0, 0), replace(RECIPE, seed=4))]
+    assert all(not torch.equal(one, other) for other in others)
 
 
-def test_fewer_people_than_a_batch_make_one_step() -> None:
-    few = Crowd(4)
-    assert steps_in(few, RECIPE, 0) == 1
-    (batch,) = order(few, RECIPE, 0, 0, 0, 1)
-    assert sorted(batch) == [0, 1, 2, 3]
+def test_hidden_joints_weigh_what_the_recipe_says() -> None:
+    recipe = replace(RECIPE, hidden_weight=0.25, augmentation=STILL)
+    for index in range(5):
+        person = PEOPLE.get(index)
+        _, _, known = Examples(PEOPLE, [], recipe, EPOCHS[0])[index, 0]
+        assert (known == torch.from_numpy(np.where(person.visible, 1.0, 0.25) * person.labelled)).all()
+        assert set(known.tolist()) == {0.0, 0.25, 1.0}
+
+
+def test_pieces_of_other_people_cover_some() -> None:
+    def changed(paste_p: float) -> int:
+        recipe = replace(RECIPE, augmentation=replace(STILL, paste_p=paste_p))
+        still = replace(RECIPE, augmentation=STILL)
+        return sum(not torch.equal(view_of((k, 0), recipe), view_of((k, 0), still)) for k in range(20))
+
+    assert changed(1.0) >= 19 and 4 < changed(0.5) < 16 and changed(0.0) == 0
+
+
+# Mixtures of sets
 
 
 def test_a_mixture_repeats_its_parts() -> None:
@@ -132,5 +209,5 @@ def test_a_mixture_repeats_its_parts() -> None:
 def test_repeats_of_a_person_are_seen_differently() -> None:
     twice = Mixture([(Crowd(1), 2)])
     recipe = replace(RECIPE, stages=(Stage(0.0, 64, 2),))
-    ((images, _, _),) = batches(twice, [], recipe, 0, 0, 0, 1, 0)
+    ((images, _, _),) = batches(twice, [], recipe, plan(recipe, 2)[0], 0, 0, 1, 0)
     assert not torch.equal(images[0], images[1])

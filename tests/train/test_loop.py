@@ -17,15 +17,15 @@ import pytest
 import torch
 from rich.console import Console
 
+from hgrt.data.find import DataSets
+from hgrt.data.generated import GeneratedPeople
+from hgrt.data.sample import People, Sample
 from hgrt.errors import HgrtError
 from hgrt.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.model.spec import ModelSpec
 from hgrt.pose.geometry import apply, invert
 from hgrt.train import loop
-from hgrt.data.find import DataSets
-from hgrt.data.generated import GeneratedPeople
-from hgrt.data.sample import People, Sample
 from hgrt.train.distributed import World
 from hgrt.train.evaluate import evaluate, predict, to_tensor
 from hgrt.train.log import append
