@@ -9,7 +9,7 @@ demo: $(VENV)/.base
 	$(BIN)/hgrt demo
 
 test: $(VENV)/.test lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -27,12 +27,13 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "modern-seed-1": ("the recipe, another seed", ["--seed", "1"]),
     "reference": ("the published recipe instead", ["--recipe", "reference"]),
     "no-peak-weight": ("every pixel of a map weighs the same", ["--set", "recipe.peak_weight=0"]),
+    "gate-none": ("no top-down modulation", ["--set", "spec.gate=none"]),
+    "teacher": ("learns from a trained network too", []),
+    "gate-raw": ("the published gate", ["--set", "spec.gate=raw"]),
     "sigma-1": ("narrower targets", ["--set", "recipe.sigma=1.0"]),
     "no-cooldown": ("constant learning rate", ["--set", "recipe.cooldown=0"]),
     "no-paste": ("no pieces of other pictures", ["--set", "recipe.augmentation.paste_p=0"]),
     "hidden-half": ("hidden joints weigh half", ["--set", "recipe.hidden_weight=0.5"]),
-    "gate-raw": ("the published gate", ["--set", "spec.gate=raw"]),
-    "gate-none": ("no top-down modulation", ["--set", "spec.gate=none"]),
 }
 
 
@@ -79,15 +80,17 @@ def main() -> None:
     parser.add_argument("--iters", type=int, default=1250)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--teacher", default="", help="also learn from this checkpoint")
+    parser.add_argument("--only", default="", help="these variants, separated by commas; modern among them")
     parser.add_argument("--out", type=Path, default=Path("ablation.json"))
     options = parser.parse_args()
     Path("exp").mkdir(exist_ok=True)
-    names = [*VARIANTS, *(["teacher"] if options.teacher else [])]
+    wanted = options.only.split(",") if options.only else list(VARIANTS)
+    names = [name for name in VARIANTS if name in wanted and (name != "teacher" or options.teacher)]
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda name: run(name, options), names))
     table = {name: result(name) for name in names}
     content = {
-        "command": f"python benchmarks/ablation.py --iters {options.iters} --jobs {options.jobs}",
+        "command": f"python benchmarks/ablation.py --data DATA --iters {options.iters} --only {','.join(names)}",
         "date": date.today().isoformat(),
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
@@ -101,8 +104,7 @@ def main() -> None:
     print("| " + " | ".join(["variant", *columns]) + " |")
     print("| --- |" + " --- |" * len(columns))
     for name in names:
-        what = VARIANTS[name][0] if name in VARIANTS else "also learns from the bundled weights"
-        print(f"| {what} | " + " | ".join(f"{table[name][column]:.1f}" for column in columns) + " |")
+        print(f"| {VARIANTS[name][0]} | " + " | ".join(f"{table[name][column]:.1f}" for column in columns) + " |")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hgrt.closing import Closing
 from hgrt.pose.geometry import Box, Image, apply, crop, heatmap_to_image
-from hgrt.pose.heatmaps import Decode, decode
+from hgrt.pose.heatmaps import Decode, Keypoints, decode
 from hgrt.pose.pose import Pose
 from hgrt.runtime.base import Backend, Precision, open_backend
 
@@ -30,12 +31,13 @@ class PoseEstimator(Closing):
         self,
         weights: str | Path | None = None,
         runtime: str = "auto",
-        precision: Precision = "fp32",
+        precision: Precision | None = None,
         threads: int = 0,
         decode: Decode = "dark",
+        trust: bool = False,
     ) -> None:
-        """Open `weights` (None: the bundled ones) on `runtime`; HgrtError as `open_backend` says."""
-        self.backend: Backend = open_backend(runtime, weights, precision, threads)
+        """Open `weights` (None: the bundled ones) on `runtime`; all of it, and HgrtError, as `open_backend` says."""
+        self.backend: Backend = open_backend(runtime, weights, precision, threads, trust)
         self.decode: Decode = decode
 
     def __call__(self, image: Image, box: Box | None = None) -> Pose:
@@ -48,18 +50,31 @@ class PoseEstimator(Closing):
         check_image(image)
         if not boxes:
             return []
-        spec = self.backend.info.spec
-        crops = [crop(image, box, spec.input) for box in boxes]
-        mark("crop")
-        heatmaps = self.backend.infer(np.stack([one.pixels for one in crops]))
-        mark("network")
-        found = decode(heatmaps, self.decode)
-        poses = []
-        for i, box in enumerate(boxes):
-            xy = apply(heatmap_to_image(box, spec.heatmap, spec.input), found.xy_hm[i])
-            poses.append(Pose(xy, found.score[i], found.spread[i] * box.side / spec.heatmap, box))
+        info, spec = self.backend.info, self.backend.info.spec
+        if info.crops_frames and self.decode == "dark":
+            placed = self.backend.frame_keypoints(image, np.stack([box.to_image(spec.input) for box in boxes]))
+            mark("network")
+            xy, score, spread = list(placed.xy_img), placed.score, placed.spread
+        else:
+            crops = np.stack([crop(image, box, spec.input).pixels for box in boxes])
+            mark("crop")
+            found = self._decoded(crops, mark)
+            affines = [heatmap_to_image(box, spec.heatmap, spec.input) for box in boxes]
+            xy = [apply(affine, one) for affine, one in zip(affines, found.xy_hm, strict=True)]
+            score, spread = found.score, found.spread
+        poses = [Pose(xy[i], score[i], spread[i] * box.side / spec.heatmap, box) for i, box in enumerate(boxes)]
         mark("decode")
         return poses
+
+    def _decoded(self, crops: NDArray[np.uint8], mark: Mark) -> Keypoints:
+        """The joints in cells. Where the device decodes, that is part of the network's time."""
+        if self.backend.info.decodes and self.decode == "dark":
+            found = self.backend.keypoints(crops)
+            mark("network")
+            return found
+        heatmaps = self.backend.infer(crops)
+        mark("network")
+        return decode(heatmaps, self.decode)
 
     def close(self) -> None:
         """Free the runtime."""

@@ -3,7 +3,7 @@
     python ranks.py RANK SIZE FOLDER
 
 does every job as process RANK of SIZE, and leaves what came out in FOLDER/RANK.pt. Processes meet through a file in
-FOLDER, and give up after half a minute without an answer, so nothing here can hang.
+FOLDER, and give up after a minute without an answer, so nothing here can hang.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ from hgrt.train.batches import Batch
 from hgrt.train.config import Config
 from hgrt.train.distributed import World, share_statistics
 from hgrt.train.loop import InterruptedTraining
+from hgrt.train.overfit import overfit
 from hgrt.train.recipe import Recipe, Stage
 from hgrt.train.run import Run
 
 ALONE = World(0, 1, torch.device("cpu"))
 SPEC = ModelSpec(stacks=2, channels=8, gate="bounded", latent=4, block="postact", stem="light", input=64)
-RECIPE = Recipe(epochs=2, stages=(Stage(0.0, 64, 3),), seed=1, ema=0.9, bf16=False, learning_rate=0.1, warmup=0.0)
-CONFIG = Config("lite", "modern", SPEC, RECIPE)
+RECIPE = Recipe(epochs=2, stages=(Stage(0.0, 64, 3),), seed=1, ema=0.9, bf16=False, learning_rate=1e-2, warmup=0.0)
+CONFIG = Config("lite", "modern", replace(SPEC, stacks=1), RECIPE)
 STEPS = 3  # of each epoch: nine people in threes, so that two processes have two and one of each batch
 PEOPLE, JUDGES = GeneratedPeople(9, 0), GeneratedPeople(4, 1)
 
@@ -140,7 +141,7 @@ def steps(world: World) -> dict[str, dict[str, Any]]:
         found[kind] = {
             "loss": loss,
             "blank": blank,
-            "taken": taken,
+            "taken": bool(taken),
             "gradients": gradients,
             "after": net.state_dict(),
         }
@@ -164,19 +165,30 @@ class Watched:
 
 
 @contextmanager
-def gently() -> Iterator[None]:
-    """Training with plain gradient descent and little scenery.
+def precisely() -> Iterator[None]:
+    """Training in double precision.
 
-    Adam divides a gradient by its size: one that is zero but for rounding, as that of a bias in front of a batch norm,
-    becomes a full step in a random direction, and nothing could be compared.
+    In single precision nothing could be compared: Adam divides a gradient by its size, so that one which is zero but
+    for rounding, as that of a bias in front of a batch norm, becomes a full step in a random direction.
     """
-    kept = torch.optim.AdamW, loop.SCENES
-    torch.optim.AdamW = lambda groups, lr: torch.optim.SGD(groups, lr=lr)  # type: ignore[misc,assignment]
-    loop.SCENES = 2
+    to_network, dtype = loop.to_network, torch.get_default_dtype()
+    loop.to_network = lambda images: to_network(images).double()
+    torch.set_default_dtype(torch.float64)
     try:
         yield
     finally:
-        torch.optim.AdamW, loop.SCENES = kept  # type: ignore[misc]
+        loop.to_network = to_network
+        torch.set_default_dtype(dtype)
+
+
+@contextmanager
+def few_scenes() -> Iterator[None]:
+    """Training with little scenery, which takes time to draw."""
+    scenes, loop.SCENES = loop.SCENES, 2
+    try:
+        yield
+    finally:
+        loop.SCENES = scenes
 
 
 def train(world: World, folder: Path, stop_after: int = 0, config: Config = CONFIG) -> dict[str, Any]:
@@ -184,7 +196,7 @@ def train(world: World, folder: Path, stop_after: int = 0, config: Config = CONF
     still = replace(config.recipe.augmentation, paste_p=0)  # type: ignore[arg-type]
     config = replace(config, recipe=replace(config.recipe, augmentation=still))
     people, console, stopped = Watched(PEOPLE, stop_after), Console(file=io.StringIO(), width=200), ""
-    with gently():
+    with precisely(), few_scenes():
         try:
             loop.train(Run(folder), config, DataSets(people, (JUDGES,), ()), world, 0, console)
         except InterruptedTraining as stop:
@@ -193,21 +205,34 @@ def train(world: World, folder: Path, stop_after: int = 0, config: Config = CONF
     return {"asked": people.asked, "printed": console.file.getvalue(), "stopped": stopped}
 
 
+def self_test(world: World, folder: Path) -> dict[str, Any]:
+    """Two steps by heart, in a folder that is there already: the verdict, and what was printed."""
+    console = Console(file=io.StringIO(), width=200)
+    config = CONFIG.changed("recipe.max_iters", 2, "--max-iters")
+    with few_scenes():
+        passed = overfit(Run(folder), config, DataSets(PEOPLE, (), ()), 3, world, 0, console)
+    assert isinstance(console.file, io.StringIO)
+    return {"passed": passed, "printed": console.file.getvalue()}
+
+
 def jobs(world: World, folder: Path) -> dict[str, Any]:
-    """Everything, one after another; the folders `alone` and `two` hold stopped runs to go on with."""
+    """Everything, one after another. In the folder `alone` one process was stopped; here they go on with it. In the
+    folder `two` they are stopped.
+    """
     follower = folder / "written by a follower"
     run = folder / "straight" if world.leads else follower
     found: dict[str, Any] = {"norms": norms(world), "steps": steps(world), "straight": train(world, run)}
-    # The last process alone hears the signal, while it makes its only example of the second step.
+    # The follower alone hears the signal, while it makes its only example of the second step.
     found["stopped"] = train(world, folder / "two", 0 if world.leads else 2)
     found["resumed"] = train(world, folder / "alone")
+    found["self-test"] = self_test(world, folder / "overfit")
     return found
 
 
 def main(rank: int, size: int, folder: Path) -> None:
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(folder / "store"), size)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=30))
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))
     world = World(rank, size, torch.device("cpu"))
     torch.save(jobs(world, folder), folder / f"{rank}.pt")
     world.wait()

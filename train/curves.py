@@ -145,7 +145,7 @@ def _draw_scores(axes: Axes, epoch: Numbers, sets: Mapping[str, Numbers], size: 
 
 
 def _list_best(axes: Axes, entries: list[tuple[float, Line2D, str]], size: float) -> None:
-    """The legend: sets from the best to the worst, in the order in which their lines end, more or less."""
+    """The legend, the best set first."""
     entries.sort(key=lambda entry: -entry[0])
     legend = axes.legend(
         [dot for _, dot, _ in entries],

@@ -50,8 +50,8 @@ class Health:
         """After `steps` steps and an evaluation: what is wrong, in words, or None."""
         if self.loss is None:
             return (
-                f"Nothing was learnt: the gradients of all {self.skipped} steps were not finite. Lower the learning rate, "
-                "or begin with other weights."
+                f"Nothing was learnt: the gradients of all {self.skipped} steps were not finite. "
+                "Lower the learning rate, or begin with other weights."
             )
         before, self.best = self.best, max(self.best, self.explained)
         total = sum(predictions.labelled.sum() for predictions in judged)

@@ -6,6 +6,7 @@ Everything around it has a file of its own: what a run is (`config`, `recipe`), 
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -162,7 +163,7 @@ def _step(
             (loss * world.size).backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(net.parameters(), recipe.clip or float("inf"))
     loss, blank = world.sum(sums).tolist()
-    taken = bool(torch.isfinite(norm)) and np.isfinite(loss)
+    taken = bool(torch.isfinite(norm)) and math.isfinite(loss)
     if taken:
         optimizer.step()
     else:

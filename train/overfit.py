@@ -58,7 +58,7 @@ def overfit(run: Run, config: Config, data: DataSets, count: int, world: World, 
     iters = recipe.max_iters if "recipe.max_iters" in config.origins and recipe.max_iters else ITERS
     stage = Stage(0.0, config.spec.input, min(BATCH, len(chosen)))
     recipe = replace(recipe, max_iters=iters, epoch_iters=max(1, iters // 5), stages=(stage,), augmentation=still)
-    recipe = replace(recipe, ema=min(recipe.ema, 0.95), drop_at=0)
+    recipe = replace(recipe, ema=min(recipe.ema, 0.95), drop_at=0, accumulate=1)
     if world.leads and run.folder.exists():
         shutil.rmtree(run.folder)
     world.wait()

@@ -36,9 +36,11 @@ def demo(
     ] = CLIP,
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", "-w", help="Weights file (.onnx or a checkpoint); bundled ones if left out."),
+        typer.Option("--weights", "-w", help="Weights file (.onnx, checkpoint or .engine); bundled ones if left out."),
     ] = None,
-    runtime: Annotated[str, typer.Option("--runtime", "-r", help="auto, onnxruntime, openvino or torch.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option("--runtime", "-r", help="auto, onnxruntime, openvino, torch or tensorrt.")
+    ] = "auto",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -57,6 +59,9 @@ def demo(
     no_window: Annotated[bool, typer.Option("--no-window", help="Show nothing on the screen.")] = False,
     no_smooth: Annotated[
         bool, typer.Option("--no-smooth", help="Joints as the network gives them, frame by frame.")
+    ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Load an engine that was changed since it was built; it runs as it is.")
     ] = False,
 ) -> None:
     """Find a person's joints in a camera, a video or a picture.
@@ -81,7 +86,7 @@ def demo(
     truth = TruthSink(asset("clip.json")) if source == CLIP else None
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(str(asset("clip.mp4")) if source == CLIP else source))
-        estimator = stack.enter_context(PoseEstimator(weights, runtime))
+        estimator = stack.enter_context(PoseEstimator(weights, runtime, trust=trust))
         console.print(f"{frames.name}: {estimator.backend.info}", style="dim")
         watch = Stopwatch()
         window = stack.enter_context(WindowSink(frames)) if not no_window and can_show() else None

@@ -96,7 +96,6 @@ def train(
 
     Several processes: torchrun --nproc-per-node N -m hgrt train ...
     """
-    from hgrt.require import require
     from hgrt.train.config import assignments
 
     if resume and exp and exp != resume:
@@ -140,10 +139,7 @@ def train(
             "It would be overwritten.",
             f"Go on with it: hgrt train --resume {name}. Or give another --exp.",
         )
-    torch = require("torch", "train")
-    if threads:
-        torch.set_num_threads(threads)
-    _train(folder, config, cache, workers, compiled, overfit)
+    _train(folder, config, cache, workers, threads, compiled, overfit)
 
 
 def _begun(preset: str | None, recipe: str | None, said: dict[str, tuple[Any, str]]) -> Config:
@@ -189,20 +185,34 @@ def _resumed(folder: Path, refused: list[str], said: dict[str, tuple[Any, str]])
     return config
 
 
-def _train(folder: Path, config: Config, cache: bool, workers: int | None, compiled: bool, by_heart: int = 0) -> None:
+def _train(
+    folder: Path,
+    config: Config,
+    cache: bool,
+    workers: int | None,
+    threads: int,
+    compiled: bool,
+    by_heart: int,
+) -> None:
     from hgrt.data.find import find
     from hgrt.data.missing import no_data
+    from hgrt.require import require
+
+    # What is wrong with the data is said first: to import torch takes seconds.
+    if not config.data and not config.synthetic:
+        looked = f"Looked for {Path('data').absolute()}; no --data given."
+        raise no_data("There is nothing to train on.", looked)
+    console = Console(highlight=False, soft_wrap=True)
+    sets = find([Path(path) for path in config.data], config.synthetic, config.recipe.seed, console.print)
+    torch, *_ = [require(package, "train") for package in ("torch", "tensorboard", "matplotlib")]
+    if threads:
+        torch.set_num_threads(threads)
     from hgrt.train.config import write_config
     from hgrt.train.distributed import join
     from hgrt.train.loop import InterruptedTraining, train
     from hgrt.train.overfit import overfit
     from hgrt.train.run import Run
 
-    if not config.data and not config.synthetic:
-        looked = f"Looked for {Path('data').absolute()}; no --data given."
-        raise no_data("There is nothing to train on.", looked)
-    console = Console(highlight=False, soft_wrap=True)
-    sets = find([Path(path) for path in config.data], config.synthetic, config.recipe.seed, console.print)
     if cache:
         sets = sets.cached(1.5 * config.spec.input)
     run = Run(folder)

@@ -27,7 +27,7 @@ class Found:
     """A split of a data set that is there to be opened.
 
     `name` of the set; `form` of the data: packed, MPII or COCO; `split`: train, val, test, or what the file is called.
-    `open` reads the annotations; HgrtError where they are flawed. `asked`: the user named this set, not a folder of sets.
+    `open` reads the annotations; HgrtError where they are flawed. `asked`: the user named this set, no folder of sets.
     """
 
     name: str
@@ -189,5 +189,4 @@ def _first_letter(path: Path) -> str:
 def _no_split(split: str, paths: Sequence[Path], found: Sequence[Found]) -> HgrtError:
     where = ", ".join(str(path) for path in paths)
     there = ", ".join(f"{one.name}/{one.split}" for one in found)
-    what = "There is nothing to train on." if split == "train" else f"There is no {split} split in {where}."
-    return HgrtError(what, f"{where} has no {split} split, only: {there}.")
+    return HgrtError(f"There is no {split} split in {where}.", f"There is: {there}.")

@@ -293,7 +293,7 @@ def _absent(name: str, names: NDArray[np.str_], images: Path, missing: Missing) 
         raise HgrtError(
             f"{len(gone):,} of the {len(wanted):,} pictures of {name} are not in {images}.",
             f"The first: {', '.join(gone[:3])}",
-            f'Complete the folder, or leave out the people without picture with missing="skip". {PICTURES}.',
+            f"Complete the folder; hgrt data check lists what is there. {PICTURES}.",
         )
     return gone
 

@@ -66,7 +66,7 @@ def write_predictions(path: Path, found: Sequence[Predictions], sets: Sequence[P
                     file[name] = values
         else:
             scipy_io = require("scipy.io", "data")
-            scipy_io.savemat(scratch, _arrays(found, sets), appendmat=False, oned_as="column")
+            scipy_io.savemat(scratch, _arrays(found, sets), oned_as="column")
 
 
 def write_json(path: Path, document: object) -> None:

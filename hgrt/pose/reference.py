@@ -1,8 +1,8 @@
 """The published conventions, to the bit: crop, targets, decoding and score of the reference implementation.
 
 They differ from `geometry` and `heatmaps` by half a pixel here and a truncation there, and exist so that the published
-numbers can be reproduced. Pixels are counted so that a box of side 200 x scale about the centre (`Box.from_mpii`) maps to
-0 .. size, and rounding is what C does: towards zero.
+numbers can be reproduced. Pixels are counted so that a box of side 200 x scale about the centre (`Box.from_mpii`) maps
+to 0 .. size, and rounding is what C does: towards zero.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The small contract that every runtime keeps, and the one table of runtimes.
 
-A backend is opened on a weights file and answers crops with heatmaps. What it was asked for and what it runs are both
-recorded and compared; a backend asked for by name never becomes another one.
+A backend is opened on a weights file and answers crops with heatmaps, or with keypoints where the device decodes. What
+it was asked for and what it runs are both recorded and compared; a backend asked for by name never becomes another one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +19,19 @@ from numpy.typing import NDArray
 from hgrt.closing import Closing
 from hgrt.errors import HgrtError
 from hgrt.model.spec import ModelSpec
-from hgrt.pose.heatmaps import Maps
+from hgrt.pose.geometry import Array, Image, apply, heatmap_to_crop, invert, warp
+from hgrt.pose.heatmaps import Keypoints, Maps, decode
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
-    """What runs: `runtime` by its name here, on which `device`, the precision `asked` for and the one `running`."""
+    """What runs: `runtime` by its name here, on which `device`, the precision `asked` for and the one `running`.
+
+    `threads` of the CPU compute, 0 where a GPU does. `decodes`: keypoints come from the device, not from heatmaps
+    copied back. `crops_frames`: it cuts crops out of whole frames itself. `why` says what "auto" chose it for.
+    """
 
     runtime: str
     spec: ModelSpec
@@ -36,19 +41,37 @@ class BackendInfo:
     running: Precision
     threads: int
     versions: Mapping[str, str] = field(default_factory=dict)
+    decodes: bool = False
+    crops_frames: bool = False
+    why: str = ""
 
     def __str__(self) -> str:
         versions = " ".join(f"{name} {version}" for name, version in self.versions.items())
-        return f"{self.runtime} ({versions}) on {self.device}, {self.running}, {self.threads} threads"
+        threads = f", {self.threads} threads" if self.threads else ""
+        why = f" ({self.why})" if self.why else ""
+        return f"{self.runtime} ({versions}) on {self.device}, {self.running}{threads}{why}"
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Milliseconds of the last call, where the device can tell: to the device, computing, and back."""
+    """Milliseconds of the last call by the device's own clock: to the device, computing, back, and in all.
 
-    h2d: float
-    compute: float
-    d2h: float
+    The parts are None where all of it is one piece to the device.
+    """
+
+    total: float
+    h2d: float | None = None
+    compute: float | None = None
+    d2h: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Joints in the frame: `xy_img` (N, J, 2) float64 in pixels, `score` (N, J) 0..1, `spread` (N, J) heatmap cells."""
+
+    xy_img: Array
+    score: Array
+    spread: Array
 
 
 class Backend(Closing, ABC):
@@ -62,12 +85,25 @@ class Backend(Closing, ABC):
 
         S is `info.spec.input`. ValueError for another shape or dtype, RuntimeError once closed.
         """
-        if self._closed:
-            raise RuntimeError("this backend is closed")
-        size = self.info.spec.input
-        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (size, size, 3) or not len(crops):
-            raise ValueError(f"crops are (N, {size}, {size}, 3) uint8, not {crops.shape} {crops.dtype}")
-        return self._run(np.ascontiguousarray(crops))
+        return self._run(self._checked(crops))
+
+    def keypoints(self, crops: NDArray[np.uint8]) -> Keypoints:
+        """The same crops -> their joints in heatmap cells, by the method "dark"; errors as for `infer`."""
+        return self._keypoints(self._checked(crops))
+
+    def frame_keypoints(self, frame: Image, affines: NDArray[Any]) -> Placed:
+        """A frame (H, W, 3) uint8 BGR and affines (N, 2, 3) from crop to image pixels -> joints in the frame.
+
+        The answer is that of `geometry.warp` and `keypoints`, wherever the crops are cut; only where
+        `info.crops_frames` says so does it save the cutting here. Errors as for `infer`.
+        """
+        self._alive()
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            raise ValueError(f"a frame is (H, W, 3) uint8, not {frame.shape} {frame.dtype}")
+        affines = np.asarray(affines, dtype=np.float64)
+        if affines.shape[1:] != (2, 3) or not len(affines):
+            raise ValueError(f"affines are (N, 2, 3), not {affines.shape}")
+        return self._frame_keypoints(frame, affines)
 
     def timings(self) -> Timings | None:
         """How long the parts of the last call took, or None where the device cannot tell."""
@@ -79,6 +115,28 @@ class Backend(Closing, ABC):
             self._closed = True
             self._release()
 
+    def _alive(self) -> None:
+        if self._closed:
+            raise RuntimeError("this backend is closed")
+
+    def _checked(self, crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self._alive()
+        size = self.info.spec.input
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (size, size, 3) or not len(crops):
+            raise ValueError(f"crops are (N, {size}, {size}, 3) uint8, not {crops.shape} {crops.dtype}")
+        return np.ascontiguousarray(crops)
+
+    def _keypoints(self, crops: NDArray[np.uint8]) -> Keypoints:
+        return decode(self._run(crops))
+
+    def _frame_keypoints(self, frame: Image, affines: Array) -> Placed:
+        spec = self.info.spec
+        crops = np.stack([warp(frame, invert(affine), spec.input) for affine in affines])
+        found = self._keypoints(crops)
+        xy_crop = apply(heatmap_to_crop(spec.heatmap, spec.input), found.xy_hm)
+        xy_img = np.stack([apply(affine, xy) for affine, xy in zip(affines, xy_crop, strict=True)])
+        return Placed(xy_img, found.score, found.spread)
+
     @abstractmethod
     def _run(self, crops: NDArray[np.uint8]) -> Maps: ...
 
@@ -88,11 +146,15 @@ class Backend(Closing, ABC):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a backend is asked for: which file, how precise, on how many threads (0: the physical cores it may use)."""
+    """What a backend is asked for: which file, how precise, on how many threads, and whether the file is trusted.
+
+    Only engines ask for trust: they are native code, and one that was changed since it was built is not loaded.
+    """
 
     weights: Path
     precision: Precision = "fp32"
-    threads: int = 0
+    threads: int = 1
+    trust: bool = False
 
 
 def _onnxruntime(request: Request) -> Backend:
@@ -116,36 +178,70 @@ def _torch(request: Request) -> Backend:
     return TorchBackend(request)
 
 
+def _tensorrt(request: Request) -> Backend:
+    from hgrt.runtime.tensorrt import TensorRtBackend
+
+    return TensorRtBackend(request)
+
+
 BACKENDS: dict[str, Callable[[Request], Backend]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
     "torch": _torch,
+    "tensorrt": _tensorrt,
 }
 """Runtimes by name. Each imports its library only when opened."""
 
 
 def open_backend(
-    runtime: str = "auto", weights: str | Path | None = None, precision: Precision = "fp32", threads: int = 0
+    runtime: str = "auto",
+    weights: str | Path | None = None,
+    precision: Precision | None = None,
+    threads: int = 0,
+    trust: bool = False,
 ) -> Backend:
-    """Open `weights` (None: the bundled ones) on a runtime; "auto" goes by the file: onnxruntime for .onnx, else torch.
+    """Open `weights` (None: the bundled ones) on a runtime.
+
+    "auto" takes an engine that was built from these weights for this machine, else torch on a GPU, else the CPU, and
+    says in `info.why` what it went by; see `hgrt.runtime.choose`. "tensorrt" takes an engine, or the weights that one
+    in ./engines was built from. `precision` None is an engine's own, and fp32 for everything else. `threads` 0 are the
+    physical cores that this process may use. `trust` loads an engine that is not as its passport says.
 
     HgrtError where the runtime is unknown or not installed, the file does not fit it, or it runs another precision than
     the one asked for.
     """
+    from hgrt.runtime.choose import choices
+
     if runtime != "auto" and runtime not in BACKENDS:
         raise HgrtError(
             f"There is no runtime '{runtime}'.", f"Known: auto, {', '.join(BACKENDS)}.", "Use --runtime NAME."
         )
-    path = bundled_weights(".pt" if runtime == "torch" else ".onnx") if weights is None else Path(weights)
-    if not path.is_file():
+    path = None if weights is None else Path(weights)
+    if path is not None and not path.is_file():
         why = "That is a folder." if path.is_dir() else "No such file."
         raise HgrtError(f"The weights {path} cannot be opened.", why, "Leave --weights out for the bundled ones.")
-    name = ("onnxruntime" if path.suffix == ".onnx" else "torch") if runtime == "auto" else runtime
-    backend = BACKENDS[name](Request(path, precision, threads or physical_cores()))
-    if backend.info.running != precision:
+    failed = ""
+    for choice in choices(runtime, path, precision):
+        request = Request(choice.weights, choice.precision, threads or physical_cores(), trust)
+        try:
+            backend = _opened(choice.runtime, request)
+        except HgrtError as error:
+            if choice.last:
+                raise
+            failed += f"; {choice.weights} does not open: {error.what}"
+        else:
+            backend.info = replace(backend.info, why=choice.why + failed)
+            return backend
+    raise AssertionError("the last choice is opened or raises")
+
+
+def _opened(name: str, request: Request) -> Backend:
+    backend = BACKENDS[name](request)
+    if backend.info.running != request.precision:
         backend.close()
         raise HgrtError(
-            f"{name} runs {backend.info.running} where {precision} was asked for.", f"Device: {backend.info.device}."
+            f"{name} runs {backend.info.running} where {request.precision} was asked for.",
+            f"Device: {backend.info.device}.",
         )
     return backend
 

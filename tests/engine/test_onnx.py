@@ -1,8 +1,15 @@
-"""The exported file is the network: the same numbers, its description inside, and nothing of this machine."""
+"""The exported file is the network: the same numbers, its description inside, and nothing of this machine.
+
+The files for engines are tried as they are, by ONNX Runtime on the CPU, and given to TensorRT's own parser and builder
+where `tensorrt_rtx` is installed, which needs no GPU for that.
+"""
 
 from __future__ import annotations
 
+import functools
 import getpass
+import importlib.util
+import json
 import socket
 import sys
 import warnings
@@ -19,12 +26,37 @@ onnx = pytest.importorskip("onnx")
 
 import onnxruntime as ort  # noqa: E402  # after the skips
 
-from hgrt.engine.onnx import INPUT, OUTPUT, export_onnx  # noqa: E402
+from hgrt.data.generated import GeneratedPeople  # noqa: E402
+from hgrt.data.packed import splits  # noqa: E402
+from hgrt.data.sample import People  # noqa: E402
+from hgrt.engine.onnx import (  # noqa: E402
+    AFFINES,
+    CROPS,
+    ENGINE_KEY,
+    FRAME,
+    HEATMAPS,
+    INPUT,
+    KEYPOINTS,
+    MAX_BATCH,
+    OPSET,
+    OUTPUT,
+    EngineOnnx,
+    EnginePrecision,
+    export_engine_onnx,
+    export_onnx,
+    read_engine_onnx,
+)
+from hgrt.engine.verify import bundled_people  # noqa: E402
 from hgrt.errors import HgrtError  # noqa: E402
+from hgrt.estimator import PoseEstimator  # noqa: E402
+from hgrt.model.checkpoint import load_checkpoint  # noqa: E402
 from hgrt.model.fold import folded  # noqa: E402
 from hgrt.model.hourglass import StackedHourglass  # noqa: E402
 from hgrt.model.spec import METADATA_KEY, ModelSpec  # noqa: E402
+from hgrt.pose.geometry import Box, crop  # noqa: E402
+from hgrt.pose.heatmaps import Keypoints, Maps, decode, peaks  # noqa: E402
 from hgrt.pose.skeleton import MPII  # noqa: E402
+from hgrt.runtime.base import asset  # noqa: E402
 from runtime.make_golden import LITE, NETWORKS, crops, files  # noqa: E402
 
 TINY = ModelSpec(stacks=2, channels=8, gate="none", latent=4, block="postact", stem="light", input=128)
@@ -235,3 +267,246 @@ def test_without_the_extra_the_line_that_installs_it_is_said(
         export_onnx(tiny, tmp_path / "net.onnx")
     assert 'pip install "hgrt[train]"' in error.value.fix
     assert list(tmp_path.iterdir()) == []
+
+
+# Files for engines
+
+
+Variant = tuple[str, EnginePrecision, bool]
+PUBLISHED = replace(TINY, stacks=1, block="preact", gate="raw", stem="published", input=64)
+"""A small network of the published kind, with norms that do not fold."""
+
+VARIANTS_OF_ENGINES: list[Variant] = [
+    ("bundled", "fp16", False),
+    ("bundled", "fp32", False),
+    ("bundled", "fp32", True),
+    ("published", "fp16", True),
+]
+"""Network, precision, crop: both of each, in as few exports as that takes."""
+
+
+@functools.cache
+def bundled() -> StackedHourglass:
+    return load_checkpoint(asset("lite.pt"))
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[Variant, Path]:
+    """The files of all variants."""
+    folder, made = tmp_path_factory.mktemp("engines"), {}
+    for network, precision, crop_inside in VARIANTS_OF_ENGINES:
+        path = folder / f"{network}-{precision}-{crop_inside}.onnx"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's exporter about torch itself
+            export_engine_onnx(bundled() if network == "bundled" else make(PUBLISHED), path, precision, crop_inside)
+        made[network, precision, crop_inside] = path
+    return made
+
+
+each_engine = pytest.mark.parametrize("variant", VARIANTS_OF_ENGINES, ids=lambda v: "-".join(map(str, v)))
+
+
+@each_engine
+def test_an_engine_file_says_what_goes_in_and_comes_out(variant: Variant, engines: dict[Variant, Path]) -> None:
+    network, precision, crop_inside = variant
+    spec = bundled().spec if network == "bundled" else PUBLISHED
+    assert read_engine_onnx(engines[variant]) == EngineOnnx(spec, precision, crop_inside)
+    proto, found = onnx.load(engines[variant]), session(engines[variant])
+    assert [each.version for each in proto.opset_import if not each.domain] == [OPSET]
+    taken = {each.name: (each.type, each.shape) for each in found.get_inputs()}
+    if crop_inside:
+        assert taken == {
+            FRAME: ("tensor(uint8)", [1, "height", "width", 3]),
+            AFFINES: ("tensor(float)", ["batch", 2, 3]),
+        }
+    else:
+        assert taken == {CROPS: ("tensor(uint8)", ["batch", spec.input, spec.input, 3])}
+    assert {each.name: (each.type, each.shape) for each in found.get_outputs()} == {
+        HEATMAPS: ("tensor(float)", ["batch", len(MPII), spec.heatmap, spec.heatmap]),
+        KEYPOINTS: ("tensor(float)", ["batch", len(MPII), 4]),
+    }
+
+
+@each_engine
+def test_the_weights_have_the_precision_asked_for(variant: Variant, engines: dict[Variant, Path]) -> None:
+    proto = onnx.load(engines[variant])
+    types = {onnx.TensorProto.FLOAT16: "fp16", onnx.TensorProto.FLOAT: "fp32"}
+    weights = [each for each in proto.graph.initializer if np.prod(each.dims) > 200]  # not the decoder's few
+    assert len(weights) > 20 and {types[each.data_type] for each in weights} == {variant[1]}
+    assert "BatchNormalization" not in {node.op_type for node in proto.graph.node}
+    assert not any(each.data_type == onnx.TensorProto.DOUBLE for each in proto.graph.initializer)
+
+
+@each_engine
+def test_bytes_become_numbers_before_anything_else(variant: Variant, engines: dict[Variant, Path]) -> None:
+    # TensorRT refuses to transpose uint8; ONNX Runtime and the checker do not mind.
+    nodes = onnx.load(engines[variant]).graph.node
+    assert {node.op_type for node in nodes if set(node.input) & {CROPS, FRAME}} <= {"Cast", "Shape"}
+
+
+@each_engine
+def test_however_many_people_share_one_look_at_the_frame(variant: Variant, engines: dict[Variant, Path]) -> None:
+    kinds = [node.op_type for node in onnx.load(engines[variant]).graph.node]
+    assert kinds.count("GridSample") == (1 if variant[2] else 0)
+
+
+@each_engine
+def test_nothing_of_the_exporting_machine_is_in_an_engine_file(variant: Variant, engines: dict[Variant, Path]) -> None:
+    content = engines[variant].read_bytes()
+    assert not [
+        word for word in (str(Path.home()), "site-packages", ".py", "/tmp/", 'File "') if word.encode() in content
+    ]
+
+
+def people_of(people: People, count: int, size: int) -> NDArray[np.uint8]:
+    """Crops of so many people, spread over a set."""
+    chosen = (people.get(int(i)) for i in np.linspace(0, len(people) - 1, count))
+    return np.stack([crop(one.image, one.box, size).pixels for one in chosen if not one.empty])
+
+
+def exact(pixels: NDArray[np.uint8]) -> Maps:
+    """Heatmaps of the bundled network in torch, nothing folded."""
+    rgb = torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1])).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        return np.asarray(bundled()(rgb)[:, -1])
+
+
+def found_by(path: Path, pixels: NDArray[np.uint8]) -> tuple[Maps, Keypoints]:
+    """Heatmaps and keypoints of ONNX Runtime, crops one by one and in threes."""
+    ran = session(path)
+    parts = [pixels[:1], *(pixels[i : i + 3] for i in range(1, len(pixels), 3))]
+    maps, found = zip(*(ran.run([HEATMAPS, KEYPOINTS], {CROPS: part}) for part in parts), strict=True)
+    joined = np.concatenate(found).astype(np.float64)
+    return np.concatenate(maps), Keypoints(joined[..., :2], joined[..., 2], joined[..., 3])
+
+
+def apart(expected: Keypoints, found: Keypoints) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.norm(expected.xy_hm - found.xy_hm, axis=-1))
+
+
+def test_an_engine_file_in_single_precision_finds_what_torch_and_numpy_find(engines: dict[Variant, Path]) -> None:
+    pixels = people_of(GeneratedPeople(12, 5), 12, 192)
+    expected = decode(exact(pixels))
+    _, found = found_by(engines["bundled", "fp32", False], pixels)
+    assert apart(expected, found).max() < 1e-3
+    np.testing.assert_allclose(found.score, expected.score, atol=1e-4)
+    finite = np.isfinite(expected.spread)
+    np.testing.assert_allclose(found.spread[finite], expected.spread[finite], rtol=1e-2)
+    assert (found.spread[~finite] == 0).all()
+
+
+def check_half(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Joints within 0.05 cells but for a few whose largest cell changed place, scores within 5e-3."""
+    maps, found = found_by(path, pixels)
+    reference = exact(pixels)
+    expected = decode(reference)
+    np.testing.assert_allclose(maps, reference, atol=5e-3)
+    np.testing.assert_allclose(found.score, expected.score, atol=5e-3)
+    assert apart(decode(maps), found).max() < 1e-3  # the decoding itself loses nothing
+    flipped = (np.stack(peaks(maps)) != np.stack(peaks(reference))).any(axis=0)
+    assert flipped.mean() < 0.01
+    assert apart(expected, found)[~flipped].max() < 0.05
+
+
+def test_an_engine_file_in_half_precision_finds_generated_people(engines: dict[Variant, Path]) -> None:
+    check_half(engines["bundled", "fp16", False], people_of(GeneratedPeople(16, 7), 16, 192))
+
+
+@pytest.mark.parametrize("name", ["coco", "lspet", "webcam"])
+def test_an_engine_file_in_half_precision_finds_real_people(
+    name: str, engines: dict[Variant, Path], shared: Path
+) -> None:
+    people = splits(shared / "data" / name, "refuse")["val"]()
+    check_half(engines["bundled", "fp16", False], people_of(people, 12, 192))
+
+
+def test_a_frame_with_boxes_gives_the_joints_of_the_estimator(engines: dict[Variant, Path]) -> None:
+    # Boxes that the estimator does not shrink twofold: it takes means then, which the graph does not.
+    image, box = bundled_people(3)[1]
+    boxes = [Box(box.cx + dx, box.cy, side) for dx, side in ((0, 380.0), (20, 300.0), (-300, 350.0), (0, 120.0))]
+    affines = np.stack([each.to_image(192) for each in boxes]).astype(np.float32)
+    ran = session(engines["bundled", "fp32", True])
+    with PoseEstimator() as estimator:
+        expected = estimator.poses(image, boxes)
+    for people in (slice(0, 4), slice(3, 4)):
+        (found,) = ran.run([KEYPOINTS], {FRAME: image[None], AFFINES: affines[people]})
+        assert found.shape == (len(boxes[people]), len(MPII), 4)
+        for pose, box, joints in zip(expected[people], boxes[people], found, strict=True):
+            cell = box.side / 48
+            assert np.linalg.norm(joints[:, :2] - pose.xy, axis=1).max() < 0.02 * cell
+            np.testing.assert_allclose(joints[:, 2], pose.score, atol=2e-3)
+            peaked = np.isfinite(pose.spread)
+            np.testing.assert_allclose(joints[peaked, 3] * cell, pose.spread[peaked], rtol=2e-2)
+            assert (joints[~peaked, 3] == 0).all()
+
+
+def test_a_frame_may_have_any_size(engines: dict[Variant, Path]) -> None:
+    ran = session(engines["published", "fp16", True])
+    for height, width, people in ((1, 1, 1), (37, 500, 2), (720, 64, 5)):
+        frame = np.zeros((1, height, width, 3), np.uint8)
+        affines = np.tile(np.eye(2, 3, dtype=np.float32), (people, 1, 1))
+        maps, found = ran.run([HEATMAPS, KEYPOINTS], {FRAME: frame, AFFINES: affines})
+        assert maps.shape == (people, 16, 16, 16) and found.shape == (people, 16, 4) and np.isfinite(found).all()
+
+
+def test_no_other_file_is_taken_for_an_engine_file(engines: dict[Variant, Path], fixed: Path, tmp_path: Path) -> None:
+    with pytest.raises(HgrtError, match="not one that hgrt wrote for an engine") as error:
+        read_engine_onnx(fixed)
+    assert ENGINE_KEY in error.value.why
+    (tmp_path / "junk.onnx").write_bytes(b"\xff junk")
+    for path in (tmp_path / "junk.onnx", tmp_path / "none.onnx", tmp_path):
+        with pytest.raises(HgrtError, match="not an ONNX file that can be read"):
+            read_engine_onnx(path)
+    proto = onnx.load(engines["published", "fp16", True])
+    for text in ("{}", "fp16", "[]", '{"precision": "int8", "crop": true}', '{"precision": "fp16", "crop": "no"}'):
+        entry = next(each for each in proto.metadata_props if each.key == ENGINE_KEY)
+        entry.value = text
+        onnx.save(proto, tmp_path / "odd.onnx")
+        with pytest.raises(HgrtError, match="cannot be read") as error:
+            read_engine_onnx(tmp_path / "odd.onnx")
+        assert text in error.value.why
+    assert json.loads(session(engines["published", "fp16", True]).get_modelmeta().custom_metadata_map[ENGINE_KEY])[
+        "crop"
+    ]
+
+
+# TensorRT's own parser and builder
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
+@each_engine
+def test_tensorrt_takes_the_file_as_it_is(variant: Variant, engines: dict[Variant, Path]) -> None:
+    import tensorrt_rtx as trt
+
+    class Log(trt.ILogger):
+        """Keeps what is worse than information."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.lines: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.WARNING:
+                self.lines.append(message)
+
+    log = Log()
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    assert parser.parse(engines[variant].read_bytes()), [str(parser.get_error(i)) for i in range(parser.num_errors)]
+    profile, config = builder.create_optimization_profile(), builder.create_builder_config()
+    if variant[2]:
+        profile.set_shape(FRAME, (1, 16, 16, 3), (1, 720, 1280, 3), (1, 2160, 3840, 3))
+        profile.set_shape(AFFINES, (1, 2, 3), (2, 2, 3), (MAX_BATCH, 2, 3))
+    else:
+        profile.set_shape(CROPS, (1, 192, 192, 3), (2, 192, 192, 3), (MAX_BATCH, 192, 192, 3))
+    assert config.add_optimization_profile(profile) == 0
+    plan = builder.build_serialized_network(network, config)
+    assert plan is not None and plan.nbytes > 100_000, log.lines
+    inputs = {network.get_input(i).name: network.get_input(i).dtype for i in range(network.num_inputs)}
+    outputs = {network.get_output(i).name: network.get_output(i).dtype for i in range(network.num_outputs)}
+    expected = {FRAME: trt.uint8, AFFINES: trt.float32} if variant[2] else {CROPS: trt.uint8}
+    assert inputs == expected and outputs == {HEATMAPS: trt.float32, KEYPOINTS: trt.float32}
+    half = [layer for layer in network if layer.type == trt.LayerType.CONVOLUTION]
+    assert {layer.get_output(0).dtype for layer in half} == {trt.float16 if variant[1] == "fp16" else trt.float32}
+    assert log.lines == []

@@ -113,6 +113,15 @@ def test_the_json_has_every_joint_and_its_total_is_their_sum() -> None:
     assert reference["joints"] == list(MPII.joints)  # type: ignore[index]
 
 
+def test_the_interval_is_of_the_joints_that_count() -> None:
+    found = predictions(20)
+    found.xy[:] = found.truth
+    found.xy[:, MPII.index("thorax")] += 1000
+    assert summarise(found).intervals[0.5] == (1.0, 1.0)
+    low, high = summarise(found, "reference").intervals[0.5]  # type: ignore[misc]
+    assert low < high < 1
+
+
 def test_the_same_predictions_have_the_same_interval() -> None:
     assert summarise(predictions(30)).intervals == summarise(predictions(30)).intervals
 
@@ -146,10 +155,8 @@ def test_the_line_names_set_people_and_protocol() -> None:
     counted = found.evaluate.sum() - found.evaluate[:, [6, 7]].sum()
     said = line(summary)
     assert said.startswith("made/val, 40 people, protocol standard: PCKh@0.5 ")
-    assert (
-        f"{percent(rate(found.xy, found))} % of {counted} joints (95 % interval {percent(low)} to {percent(high)})"
-        in said
-    )
+    interval = f"(95 % interval {percent(low)} to {percent(high)})"
+    assert f"{percent(rate(found.xy, found))} % of {counted} joints {interval}" in said
 
 
 def test_pooled_people_are_all_people() -> None:

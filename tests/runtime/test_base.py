@@ -12,7 +12,7 @@ import pytest
 
 from fakes import SPEC, FakeBackend
 from hgrt.errors import HgrtError
-from hgrt.runtime import base
+from hgrt.runtime import base, choose
 from hgrt.runtime.base import BACKENDS, BackendInfo, Request, asset, bundled_weights, open_backend, physical_cores
 
 
@@ -32,7 +32,8 @@ opened: list[Opened] = []
 
 
 @pytest.fixture(autouse=True)
-def _clean() -> None:
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "probe", lambda: "There is no GPU in these tests.")  # see test_choose
     opened.clear()
 
 
@@ -57,7 +58,7 @@ def test_a_name_opens_that_runtime_and_no_other(runtime: str, tmp_path: Path, mo
     for name in BACKENDS:
         monkeypatch.setitem(BACKENDS, name, lambda request: pytest.fail("another runtime was opened"))
     monkeypatch.setitem(BACKENDS, runtime, Opened)
-    path = tmp_path / "net.bin"
+    path = tmp_path / ("net.engine" if runtime == "tensorrt" else "net.bin")
     path.write_text("x")
     open_backend(runtime, str(path), "fp32", 3)
     assert opened[0].request == Request(path, "fp32", 3)

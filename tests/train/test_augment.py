@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hgrt.data.sample import Sample
-from hgrt.pose.geometry import Box, apply, heatmap_to_crop, invert
-from hgrt.pose.heatmaps import decode
+from hgrt.pose.geometry import Box, apply, heatmap_to_crop, invert, warp
+from hgrt.pose.heatmaps import decode, encode
 from hgrt.pose.skeleton import MPII
-from hgrt.train.augment import LOWER, UPPER, Augmentation, choose_view, make_example
+from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, choose_view, make_example
 
-STILL = Augmentation(
-    rotation_p=0, upright_p=0, scale=(1.0, 1.0), far_p=0, shift=0, stray_p=0, half_body_p=0, flip_p=0,
-    colour=0, grey_p=0, soft_p=0, noise_p=0, occlude_p=0, scenery_p=0,
-)  # fmt: skip
 PURE = replace(Augmentation(), colour=0, grey_p=0, soft_p=0, noise_p=0, occlude_p=0, scenery_p=0)
 SIZE, SIGMA = 128, 1.5
 FLIP = np.array(MPII.flip)
@@ -30,7 +29,7 @@ def sample(image: NDArray[np.uint8], joints: dict[int, tuple[float, float]], **c
     for joint, place in joints.items():
         xy[joint], known[joint] = place, True
     height, width = image.shape[:2]
-    whole = Sample(image, xy, known, known, known, Box.whole(width, height), 20.0)
+    whole = Sample("somebody", image, xy, known, known, known, Box.whole(width, height), 20.0)
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
@@ -245,3 +244,87 @@ def test_scenery_stands_only_beyond_the_picture() -> None:
     assert (example.image[30:98, SIZE // 2 + 2 :] == (200, 10, 90)).all()
     bare = make_example(person, SIZE, SIGMA, STILL, SCENERY, np.random.default_rng(0))
     assert not bare.image[:, : SIZE // 2 - 2].any()
+
+
+# Everybody as they are
+
+
+@given(st.integers(0, 2**32), st.sampled_from([64, 128, 192]), st.floats(-50, 350), st.floats(20, 700))
+def test_still_leaves_everybody_as_they_are(seed: int, size: int, cx: float, side: float) -> None:
+    picture = np.random.default_rng(4).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    box, rng = Box(cx, 150.0, side), np.random.default_rng(seed)
+    person = sample(picture, {i: xy for i, xy in standing().items() if i != 3}, box=box)
+    example = make_example(person, size, SIGMA, STILL, SCENERY, rng)
+    np.testing.assert_array_equal(example.image, warp(picture, box.to_crop(size), size))
+    xy_hm = apply(invert(heatmap_to_crop(size // 4, size)), apply(box.to_crop(size), person.joints))
+    np.testing.assert_allclose(example.targets, encode(xy_hm, person.labelled, size // 4, SIGMA), atol=1e-6)
+    assert example.known.tolist() == [float(i != 3) for i in range(16)]
+
+
+# Pieces of other pictures
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_pasted_piece_is_an_ellipse_of_the_other_picture(seed: int) -> None:
+    picture = np.random.default_rng(5).integers(0, 200, (300, 300, 3), dtype=np.uint8)
+    person, other = sample(picture, standing()), np.full((80, 400, 3), 255, np.uint8)
+    plain = make_example(person, SIZE, SIGMA, STILL, [], np.random.default_rng(seed))
+    pasted = make_example(person, SIZE, SIGMA, STILL, [], np.random.default_rng(seed), other)
+    np.testing.assert_array_equal(pasted.targets, plain.targets)
+    np.testing.assert_array_equal(pasted.known, plain.known)
+    changed = (pasted.image != plain.image).any(axis=2)
+    assert 0 < changed.sum() <= np.pi * (0.2 * SIZE + 1) ** 2
+    rows, columns = np.nonzero(changed)
+    points = np.stack([columns, rows], axis=1)
+    assert cv2.contourArea(cv2.convexHull(points)) <= len(points)  # no holes, no second piece
+    if changed[[0, -1]].any() or changed[:, [0, -1]].any() or len(points) < 200:
+        return  # cut by the edge, or too small to tell its shape
+    away = points - points.mean(axis=0)
+    distance = np.einsum("ni,ij,nj->n", away, np.linalg.inv(np.cov(away.T)), away)
+    assert distance.max() < 4.6  # of a uniform ellipse 4, of a rectangle 6
+
+
+def test_pieces_show_what_is_in_the_other_picture() -> None:
+    """Where a piece reaches beyond the other picture it is black; elsewhere it has that picture's colours."""
+    person = sample(np.full((300, 300, 3), 77, np.uint8), standing())
+    other = np.zeros((100, 100, 3), np.uint8)
+    other[:, :50], other[:, 50:] = (10, 200, 30), (200, 30, 10)
+    seen = set()
+    for seed in range(40):
+        image = make_example(person, SIZE, SIGMA, STILL, [], np.random.default_rng(seed), other).image
+        seen |= {tuple(colour) for colour in np.unique(image.reshape(-1, 3), axis=0).tolist()}
+    assert {(10, 200, 30), (200, 30, 10), (77, 77, 77), (0, 0, 0)} <= seen
+
+
+def test_a_covered_joint_is_still_wanted() -> None:
+    """What is behind a piece must be guessed: its target stays."""
+    person, white = sample(np.zeros((300, 300, 3), np.uint8), standing()), np.full((90, 90, 3), 255, np.uint8)
+    xy = np.rint(apply(person.box.to_crop(SIZE), person.joints)).astype(int)
+    covered = 0
+    for seed in range(60):
+        example = make_example(person, SIZE, SIGMA, STILL, [], np.random.default_rng(seed), white)
+        covered += int((example.image[xy[:, 1], xy[:, 0]] == 255).all(axis=1).sum())
+        assert (example.targets.max(axis=(1, 2)) > 0.7).all() and (example.known == 1).all()
+    assert covered > 8
+
+
+# How much a joint counts
+
+
+@pytest.mark.parametrize("flip_p", [0.0, 1.0])
+def test_hidden_joints_weigh_less(flip_p: float) -> None:
+    """Right ankle seen, right knee hidden, right hip not labelled; all on the left are seen."""
+    seen = np.array([i not in (1, 2) for i in range(16)])
+    labelled = np.array([i != 2 for i in range(16)])
+    person = sample(np.zeros((300, 300, 3), np.uint8), standing(), visible=seen, labelled=labelled)
+    example = make_example(person, SIZE, SIGMA, replace(STILL, flip_p=flip_p), [], np.random.default_rng(0), None, 0.25)
+    expected = np.ones(16, np.float32)
+    expected[[4, 3] if flip_p else [1, 2]] = 0.25, 0.0
+    np.testing.assert_array_equal(example.known, expected)
+    assert example.targets[4 if flip_p else 1].max() > 0.7  # it counts less, but has its place
+
+
+def test_nobody_is_nowhere_with_full_weight() -> None:
+    nobody = sample(np.zeros((300, 300, 3), np.uint8), {}, empty=True)
+    example = make_example(nobody, SIZE, SIGMA, STILL, [], np.random.default_rng(0), None, 0.25)
+    assert (example.known == 1).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -153,6 +154,24 @@ def test_a_resumed_epoch_goes_on_where_it_was(start: int) -> None:
 
 def test_worker_processes_change_nothing() -> None:
     assert equal(made(0, start=1, workers=2), made(0, start=1))
+
+
+class Apart(Crowd):
+    """People who say by their pictures whether they are asked in the process group that began all this."""
+
+    group = os.getpgrp()
+
+    def get(self, index: int) -> Sample:
+        picture = np.full((40, 40, 3), 200 * (os.getpgrp() == self.group), np.uint8)
+        return replace(super().get(index), image=picture)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_signal_to_the_group_does_not_end_the_workers(workers: int) -> None:
+    """Ctrl-C in a terminal and `timeout` send one to the group. Who trains must have the time to save."""
+    recipe = replace(RECIPE, augmentation=STILL, stages=(Stage(0.0, 64, 2),))
+    ((images, _, _),) = batches(Apart(2), [], recipe, plan(recipe, 2)[0], 0, 0, 1, workers)
+    assert images.any().item() == (workers == 0)
 
 
 @pytest.mark.parametrize("size", [2, 3])

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from hgrt.model.hourglass import StackedHourglass
+from hgrt.model.spec import ModelSpec
 from hgrt.train.ema import Ema
 
 
@@ -58,3 +60,40 @@ def test_a_still_network_is_its_own_average() -> None:
     for _ in range(50):
         ema.update(model)
     torch.testing.assert_close(ema.model.weight, model.weight, rtol=0, atol=1e-6)
+
+
+def wobbling(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    """Move every weight and statistic of a network somewhere else; counters count on."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.randn(tensor.shape, generator=generator))
+            else:
+                tensor.add_(seed)
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.2])
+def test_every_tensor_of_a_network_follows_the_formula(decay: float) -> None:
+    model = StackedHourglass(ModelSpec(stacks=1, channels=8, latent=4, input=64))
+    ema = Ema(model, decay)
+    expected = {name: tensor.double() for name, tensor in model.state_dict().items()}
+    for n in range(1, 5):
+        now, keep = wobbling(model, n), min(decay, (1 + n) / (10 + n))
+        for name, tensor in now.items():
+            kept = keep if tensor.is_floating_point() else 0.0
+            expected[name] = kept * expected[name] + (1 - kept) * tensor.double()
+        ema.update(model)
+    assert list(ema.model.state_dict()) == list(expected)
+    for name, tensor in ema.model.state_dict().items():
+        torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_no_decay_copies() -> None:
+    model = StackedHourglass(ModelSpec(stacks=1, channels=8, latent=4, input=64))
+    ema = Ema(model, 0.0)
+    for n in range(1, 4):
+        now = wobbling(model, n)
+        ema.update(model)
+        assert all(torch.equal(tensor, now[name]) for name, tensor in ema.model.state_dict().items())

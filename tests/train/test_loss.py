@@ -80,3 +80,23 @@ def test_half_precision_maps_are_summed_in_float32() -> None:
     loss = heatmap_loss(heatmaps.bfloat16(), targets, torch.ones(3, 16))
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, heatmap_loss(heatmaps.bfloat16().float(), targets, torch.ones(3, 16)))
+
+
+@pytest.mark.parametrize("weight", [0.0, 9.0])
+@pytest.mark.parametrize("split", [1, 2, 3])
+def test_parts_of_a_batch_add_up_to_it(weight: float, split: int) -> None:
+    """However the known joints are spread over the parts, and however much each joint weighs."""
+    heatmaps, targets = case(batch=4)
+    known = torch.rand((4, 16), generator=torch.Generator().manual_seed(2)).round(decimals=1)
+    known[0], known[1, 3:] = 0, 0
+    whole = heatmap_loss(heatmaps, targets, known, weight)
+    parts = [(heatmaps[:split], targets[:split], known[:split]), (heatmaps[split:], targets[split:], known[split:])]
+    losses = [heatmap_loss(*part, weight, known.sum()) for part in parts]
+    torch.testing.assert_close(sum(losses), whole)
+    alone = [heatmap_loss(*part, weight).item() for part in parts]
+    assert sum(alone) / 2 != pytest.approx(whole.item(), rel=1e-3)  # the plain mean of the parts would not do
+
+
+def test_a_batch_whose_total_is_nothing_costs_nothing() -> None:
+    heatmaps, targets = case()
+    assert heatmap_loss(heatmaps, targets, torch.zeros(3, 16), 9.0, torch.tensor(0.0)) == 0

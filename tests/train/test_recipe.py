@@ -132,7 +132,8 @@ def test_inputs_grow_to_the_networks_own(size: int) -> None:
     ids=str,
 )
 def test_what_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="|".join(change)):
+    (name,) = change
+    with pytest.raises(ValueError, match=name.removesuffix("s")):
         replace(Recipe(), **change)
 
 
