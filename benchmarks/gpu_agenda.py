@@ -42,6 +42,7 @@ BUILDS = {
 
 TARGETS = (
     ("reference, batch 1, graph, p50 ms", "latency", "reference-fp16.graph.1.p50_ms", "<=", 0.6),
+    ("720p frame to joints, the better way, p50 ms", "frame", "best_ms", "<=", 0.6),
     ("times faster than torch eager fp16", "ratio", "eager-fp16", ">=", 4.0),
     ("times faster than the best torch", "ratio", "best", ">=", 1.3),
     ("% of joints within 0.25 cells, fp16", "parity", "worst.reference-fp16.near", ">=", 99.9),

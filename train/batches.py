@@ -60,9 +60,11 @@ def order(people: int, recipe: Recipe, epoch: Epoch, start: int, rank: int, size
     ]
     for step in range(start, epoch.steps):
         positions = range(step * epoch.batch, (step + 1) * epoch.batch)
-        mine = [(int(turns[i // people][i % people]), i // people) for i in positions][rank::size]
-        for part in range(recipe.accumulate):
-            yield mine[part :: recipe.accumulate]
+        batch = [(int(turns[i // people][i % people]), i // people) for i in positions]
+        for part in range(
+            recipe.accumulate
+        ):  # the same parts for any number of processes: batch norm sees one at a time
+            yield batch[part :: recipe.accumulate][rank::size]
 
 
 def batches(

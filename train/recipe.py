@@ -65,8 +65,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.max_iters < 0 or self.epoch_iters < 0 or self.accumulate < 1:
             raise ValueError("epochs and accumulate are at least 1, max_iters and epoch_iters at least 0")
-        if not self.stages or self.stages[0].start != 0 or any(s.size % 64 or s.batch < 1 for s in self.stages):
-            raise ValueError("the first stage starts at 0; sizes are multiples of 64 and batches at least 1")
+        if not self.stages or self.stages[0].start != 0 or self.seed < 0:
+            raise ValueError("the first stage starts at 0, the seed is at least 0")
+        if any(stage.size < 64 or stage.size % 64 or stage.batch < 1 for stage in self.stages):
+            raise ValueError("sizes are multiples of 64 and batches at least 1")
         if any(one.start >= other.start for one, other in zip(self.stages, self.stages[1:], strict=False)):
             raise ValueError("stages start one after another")
         if min(self.warmup, self.cooldown, self.drop_at, self.drop_to, self.weight_decay, self.clip) < 0:
@@ -109,8 +111,8 @@ def recipe_for(name: str, size: int) -> Recipe:
     recipe = {"reference": REFERENCE, "modern": Recipe()}[name]
     if name == "reference":
         return replace(recipe, stages=(replace(recipe.stages[0], size=size),))
-    stages = tuple(stage for stage in recipe.stages if stage.size <= size)
-    return replace(recipe, stages=stages or (Stage(0.0, size, 64),))
+    stages = tuple(stage for stage in recipe.stages if stage.size <= size) or (recipe.stages[0],)
+    return replace(recipe, stages=(*stages[:-1], replace(stages[-1], size=size)))
 
 
 RECIPES = ("modern", "reference")

@@ -60,9 +60,7 @@ def demo(
     no_smooth: Annotated[
         bool, typer.Option("--no-smooth", help="Joints as the network gives them, frame by frame.")
     ] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Load an engine that was changed since it was built; it runs as it is.")
-    ] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Load an engine that was changed since it was built.")] = False,
 ) -> None:
     """Find a person's joints in a camera, a video or a picture.
 

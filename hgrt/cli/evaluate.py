@@ -25,7 +25,7 @@ def evaluate(
     weights: Annotated[
         Path | None,
         typer.Argument(
-            help="Weights file (.onnx, or a checkpoint, ours or a published one); bundled ones if left out.",
+            help="Weights file (.onnx, .engine, or a checkpoint, ours or published); bundled ones if left out.",
             show_default=False,
         ),
     ] = None,
@@ -49,8 +49,13 @@ def evaluate(
             show_default="published for the protocol reference, else exact",
         ),
     ] = None,
-    runtime: Annotated[str, typer.Option("--runtime", "-r", help="auto, onnxruntime, openvino or torch.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    runtime: Annotated[
+        str, typer.Option("--runtime", "-r", help="auto, onnxruntime, openvino, torch or tensorrt.")
+    ] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, bf16 or fp16.", show_default="an engine's own, else fp32")
+    ] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Load an engine that was changed since it was built.")] = False,
     threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: the physical cores.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="People at a time.")] = 16,
     json: Annotated[Path | None, typer.Option(help="Write the numbers here.")] = None,
@@ -68,7 +73,7 @@ def evaluate(
     from hgrt.runtime.base import open_backend
 
     view = parse_view(protocol, cut, flip, multi_scale)
-    asked = parse_precision(precision)
+    asked = parse_precision(precision) if precision is not None else None
     if not data:
         raise no_data("There is nothing to evaluate on.", "No --data was given.")
     outputs = {"--json": json, "--predictions": predictions, "--sheet": sheet}
@@ -83,7 +88,7 @@ def evaluate(
     for path in data:
         if not any(one.split == split for one in look(path)):
             console.print(f"Note: {path} has no {split} split.", style="yellow", markup=False)
-    with open_backend(runtime, weights, asked, threads) as backend:
+    with open_backend(runtime, weights, asked, threads, trust) as backend:
         info = backend.info
         refuse_skeleton(info)
         console.print(f"{info.weights}: {info}; {view}", style="dim", markup=False)
@@ -165,11 +170,12 @@ def predict_all(backend: Backend, sets: Sequence[People], view: View, batch: int
     screen = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     found = []
+    info, locate = backend.info, backend.keypoints if backend.info.decodes else None
     with Progress(*columns, console=screen, disable=not screen.is_terminal, transient=True) as bar:
         for people in sets:
             task = bar.add_task(people.name, total=len(people))
             seen = partial(_advance, bar, task)
-            found.append(predict(backend.infer, people, backend.info.spec.input, view, batch, seen))
+            found.append(predict(backend.infer, people, info.spec.input, view, batch, seen, locate))
     return found
 
 

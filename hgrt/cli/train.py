@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -203,7 +204,9 @@ def _train(
         looked = f"Looked for {Path('data').absolute()}; no --data given."
         raise no_data("There is nothing to train on.", looked)
     console = Console(highlight=False, soft_wrap=True)
-    sets = find([Path(path) for path in config.data], config.synthetic, config.recipe.seed, console.print)
+    # Of several processes one speaks.
+    said = console.print if os.environ.get("RANK", "0") == "0" else (lambda line: None)
+    sets = find([Path(path) for path in config.data], config.synthetic, config.recipe.seed, said)
     torch, *_ = [require(package, "train") for package in ("torch", "tensorboard", "matplotlib")]
     if threads:
         torch.set_num_threads(threads)

@@ -88,8 +88,8 @@ class Decode(nn.Module):
         self.cells = cells
         near = torch.arange(-1.0, 2.0)
         down, right = (each.flatten() for each in torch.meshgrid(near, near, indexing="ij"))
-        # A row for each tap of the smoothing, a column for each of the 3x3 cells that it is wanted for. So all cells are
-        # summed in the same order and equal ones stay equal; otherwise rounding would give a ridge a peak.
+        # A row for each tap of the smoothing, a column for each of the 3x3 cells that are wanted. So all are summed in
+        # the same order and equal ones stay equal; otherwise rounding would give a ridge a peak.
         self.register_buffer("right", (right[:, None] + right).flatten())
         self.register_buffer("down", (down[:, None] + down).flatten())
         self.register_buffer("taps", (0.5 - 0.25 * right.abs())[:, None] * (0.5 - 0.25 * down.abs())[:, None])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hgrt.data.sample import People, Sample
 from hgrt.pose import reference
 from hgrt.pose.geometry import Array, Box, Image, apply, compose, heatmap_to_image, invert, warp
-from hgrt.pose.heatmaps import Maps, decode
+from hgrt.pose.heatmaps import Keypoints, Maps, decode
 from hgrt.pose.pckh import Result, pckh
 from hgrt.pose.skeleton import MPII
 
@@ -25,6 +25,9 @@ FLIP = list(MPII.flip)
 
 Infer = Callable[[NDArray[np.uint8]], Maps]
 """Crops (N, S, S, 3) uint8 BGR -> heatmaps (N, J, S/4, S/4) float32."""
+
+Locate = Callable[[NDArray[np.uint8]], Keypoints]
+"""The same crops -> their joints, from a device that decodes by itself."""
 
 Cut = Literal["exact", "published", "legacy"]
 
@@ -94,8 +97,12 @@ def predict(
     view: View | None = None,
     batch: int = 16,
     done: Callable[[int], None] = lambda count: None,
+    locate: Locate | None = None,
 ) -> Predictions:
-    """Look at every person who is not `empty` scenery, in crops of `size` pixels; `done` hears how many were seen."""
+    """Look at every person who is not `empty` scenery, in crops of `size` pixels; `done` hears how many were seen.
+
+    `locate` answers instead of `infer` where the view is the plain one and no heatmaps are averaged.
+    """
     view = view or View()
     look = _look if view.cut == "exact" else _look_as_published
     rows: list[int] = []
@@ -106,7 +113,10 @@ def predict(
         samples = [sample for _, sample in everybody if not sample.empty]
         if samples:
             rows += [i for i, sample in everybody if not sample.empty]
-            found += look(infer, samples, size, view)
+            if locate is not None and view == View():
+                found += _placed(locate(_crops(samples, [sample.box for sample in samples], size)), samples, size)
+            else:
+                found += look(infer, samples, size, view)
             labels += [_without_pixels(sample) for sample in samples]
         done(min(start + batch, len(people)))
     return Predictions(
@@ -129,17 +139,23 @@ def _look(infer: Infer, samples: list[Sample], size: int, view: View) -> list[tu
     total: Maps = np.zeros((len(samples), len(FLIP), cells, cells), np.float32)
     for scale in view.scales:
         boxes = [_scaled(sample.box, scale) for sample in samples]
-        crops = np.stack(
-            [warp(sample.image, box.to_crop(size), size) for sample, box in zip(samples, boxes, strict=True)]
-        )
+        crops = _crops(samples, boxes, size)
         maps: Maps = np.array(infer(crops))  # the next call may overwrite what this one returned
         if view.flip:
             maps += _unflipped(infer(np.ascontiguousarray(crops[:, :, ::-1])))
             maps /= 2
         total += maps if scale == 1 else _regrid(maps, boxes[0], samples[0].box)
-    keypoints = decode(total / len(view.scales))
+    return _placed(decode(total / len(view.scales)), samples, size)
+
+
+def _crops(samples: list[Sample], boxes: list[Box], size: int) -> NDArray[np.uint8]:
+    return np.stack([warp(sample.image, box.to_crop(size), size) for sample, box in zip(samples, boxes, strict=True)])
+
+
+def _placed(keypoints: Keypoints, samples: list[Sample], size: int) -> list[tuple[Array, Array]]:
+    """Joints in image pixels and their scores, from joints in the cells of each one's own box."""
     return [
-        (apply(heatmap_to_image(sample.box, cells, size), xy_hm), score)
+        (apply(heatmap_to_image(sample.box, size // 4, size), xy_hm), score)
         for sample, xy_hm, score in zip(samples, keypoints.xy_hm, keypoints.score, strict=True)
     ]
 

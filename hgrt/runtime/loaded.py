@@ -63,7 +63,7 @@ class LoadedEngine(Closing):
 
         Ask for a GPU and check the passport before: without a driver TensorRT ends the process.
         """
-        self.path = path
+        self.path, self._rebuild = path, passport.command
         self._trt, self._rtx = library.module, library.flavour == "rtx"
         self._log = open_log(library)
         try:
@@ -165,7 +165,9 @@ class LoadedEngine(Closing):
     def refused(self, refusal: str, why: str = "") -> HgrtError:
         """The error for a refusal, with what TensorRT has logged."""
         said = " ".join(filter(None, (why, self._log.errors())))
-        return HgrtError(f"TensorRT {refusal} {self.path}.", said or "It gives no reason.", "")
+        return HgrtError(
+            f"TensorRT {refusal} {self.path}.", said or "It gives no reason.", f"Build it again: {self._rebuild}"
+        )
 
     def close(self) -> None:
         """Let go of engine and runtime, in this order; the contexts must be gone by then."""

@@ -190,7 +190,7 @@ def test_a_run_that_is_there_is_not_changed(arguments: list[str], words: list[st
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_from_memory_it_trains_the_same(where: Path, tmp_path: Path) -> None:
+def test_from_memory_it_trains_the_same_and_for_longer_it_goes_on(where: Path, tmp_path: Path) -> None:
     """Pictures as small as generated ones are kept whole, and what is not reduced is not changed."""
     from hgrt.data.find import find
     from hgrt.train.config import read_config
@@ -202,27 +202,34 @@ def test_from_memory_it_trains_the_same(where: Path, tmp_path: Path) -> None:
     train(Run(tmp_path), config, find([], 4, 0), join(), 0, Console(quiet=True))
     one, other = (contents(run / "last.pt")["state_dict"] for run in (where / "exp" / "try", tmp_path))
     assert list(one) == list(other) and all(torch.equal(value, other[name]) for name, value in one.items())
+    longer = config.changed("recipe.epochs", 2, "--epochs")
+    train(Run(tmp_path), longer, find([], 4, 0), join(), 0, Console(quiet=True))
+    assert [row["iteration"] for row in rows(tmp_path)] == ["2", "4"]
 
 
-def test_it_goes_on_for_longer(where: Path) -> None:
-    run = where / "exp" / "try"
-    done = hgrt("train", *ONE, "--resume", "try", "--epochs", 2, cwd=where)
-    assert done.returncode == 0, done.stderr
-    assert [row["iteration"] for row in rows(run)] == ["2", "4"]
-    assert "epoch   2" in done.stdout and "epoch   1" not in done.stdout
-    assert values(run)["recipe.epochs"] == (2, "--epochs") and values(run)["spec.channels"] == (8, "--set")
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        ([], {}),
+        (["--epochs", "9"], {"recipe.epochs": ("9", "--epochs"), "recipe.max_iters": ("0", "--epochs")}),
+        (["--max-iters", "50"], {"recipe.max_iters": ("50", "--max-iters")}),
+        (["--data", "a", "--synthetic", "7"], {"data": ('["a"]', "--data"), "synthetic": ("7", "--synthetic")}),
+    ],
+)
+def test_only_what_may_change_changes(arguments: list[str], changes: dict[str, Any], where: Path) -> None:
+    """A run goes on with what its folder says, and another length or other data where they are said."""
+    kept = {name: (json.dumps(value), origin) for name, (value, origin) in values(where / "exp" / "try").items()}
+    done = hgrt("train", "--resume", "try", *arguments, "--print-config", cwd=where)
+    assert shown(done.stdout) == kept | changes
 
 
 # A training that is stopped
 
 
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A folder in which Ctrl-C stopped `exp/long`, which learns from the bundled network, and what it said."""
-    where = tmp_path_factory.mktemp("stopped")
-    endless = ["--max-iters", "4000", "--set", "recipe.epoch_iters=2", "--exp", "long", "--synthetic", "4"]
+def until_ctrl_c(where: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The program, sent Ctrl-C once it has said that an epoch is done."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "hgrt", "train", *SMALL, *AT_64, *endless, "--teacher", str(LITE)],
+        [sys.executable, "-m", "hgrt", "train", *map(str, arguments)],
         cwd=where,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -234,38 +241,30 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.
         begun = []
         for line in process.stdout:  # ends where the process does
             begun.append(line)
-            if line.startswith("epoch   1"):
+            if line.startswith("epoch "):
                 break
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=120)
     finally:
         process.kill()
-    return where, subprocess.CompletedProcess(process.args, process.returncode, "".join(begun) + out, errors)
+    return subprocess.CompletedProcess(process.args, process.returncode, "".join(begun) + out, errors)
 
 
-def test_ctrl_c_ends_it_in_good_order(stopped: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    where, done = stopped
-    assert done.returncode == 130, done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-    assert "hgrt train --resume long" in done.stdout
-    position = contents(where / "exp" / "long" / "last.pt")["position"]
-    assert position["epoch"] >= 1 and len(rows(where / "exp" / "long")) == position["epoch"]
-
-
-def test_its_teacher_is_written_down(stopped: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    assert values(stopped[0] / "exp" / "long")["teacher"] == (str(LITE), "--teacher")
-
-
-def test_it_goes_on_to_another_end(stopped: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    where, _ = stopped
-    run = where / "exp" / "long"
-    before = contents(run / "last.pt")["position"]["epoch"]
-    end = 2 * before + 4
-    done = hgrt("train", *ONE, "--resume", "long", "-m", end, cwd=where)
-    assert done.returncode == 0, done.stderr
-    assert [int(row["iteration"]) for row in rows(run)] == list(range(2, end + 1, 2))
-    assert values(run)["recipe.max_iters"] == (end, "--max-iters")
-    assert values(run)["teacher"] == (str(LITE), "--teacher")
+def test_ctrl_c_ends_it_in_good_order_and_its_name_alone_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / "exp" / "long"
+    endless = ["--max-iters", 4000, "--set", "recipe.epoch_iters=2", "--exp", "long", "--synthetic", 4]
+    first = until_ctrl_c(tmp_path, *SMALL, *AT_64, *endless, "--teacher", LITE)
+    epochs = contents(run / "last.pt")["position"]["epoch"]
+    before = values(run)
+    second = until_ctrl_c(tmp_path, *ONE, "--resume", "long")
+    for done in (first, second):
+        assert done.returncode == 130, done.stderr
+        assert "Traceback" not in done.stderr + done.stdout
+        assert "hgrt train --resume long" in done.stdout
+    assert 1 <= epochs < contents(run / "last.pt")["position"]["epoch"] == len(rows(run))
+    assert [int(row["iteration"]) for row in rows(run)] == [2 * k for k in range(1, len(rows(run)) + 1)]
+    assert f"epoch {epochs + 1:3}" in second.stdout and "epoch   1 " not in second.stdout
+    assert values(run) == before and before["teacher"] == (str(LITE), "--teacher")
 
 
 # The self-test

@@ -331,7 +331,7 @@ def test_an_engine_file_says_what_goes_in_and_comes_out(variant: Variant, engine
 def test_the_weights_have_the_precision_asked_for(variant: Variant, engines: dict[Variant, Path]) -> None:
     proto = onnx.load(engines[variant])
     types = {onnx.TensorProto.FLOAT16: "fp16", onnx.TensorProto.FLOAT: "fp32"}
-    weights = [each for each in proto.graph.initializer if np.prod(each.dims) > 200]  # not the decoder's few
+    weights = [each for each in proto.graph.initializer if np.prod(each.dims) > 81]  # not the decoder's few
     assert len(weights) > 20 and {types[each.data_type] for each in weights} == {variant[1]}
     assert "BatchNormalization" not in {node.op_type for node in proto.graph.node}
     assert not any(each.data_type == onnx.TensorProto.DOUBLE for each in proto.graph.initializer)

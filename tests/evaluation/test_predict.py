@@ -126,6 +126,16 @@ def test_every_exact_view_finds_the_joints_to_a_fraction_of_a_pixel(view: View, 
     assert found.pckh().total == Tally(3 * 13, 3 * 13)
 
 
+@pytest.mark.parametrize(("view", "decodes"), [(View(), True), (View(flip=True), False), (View("published"), False)])
+def test_a_device_that_decodes_is_asked_for_joints_where_one_look_is_all(view: View, decodes: bool) -> None:
+    net, heatmaps, device = Net(), Net(), Net()
+    expected = predict(net, Dots(5, empty=(1,)), SIZE, view, 2)
+    found = predict(heatmaps, Dots(5, empty=(1,)), SIZE, view, 2, locate=lambda crops: decode(device(crops)))
+    assert (len(device.seen), len(heatmaps.seen)) == ((3, 0) if decodes else (0, len(net.seen)))
+    np.testing.assert_array_equal(found.xy, expected.xy)
+    np.testing.assert_array_equal(found.score, expected.score)
+
+
 @pytest.mark.parametrize("cut", ["published", "legacy"])
 @pytest.mark.parametrize("flip", [False, True])
 def test_the_published_cuts_find_them_within_their_quarter_of_a_cell(cut: str, flip: bool) -> None:

@@ -467,7 +467,7 @@ def test_every_no_of_tensorrt_is_an_error_with_its_own_words(call: str, flavour:
     with pytest.raises(HgrtError) as error:
         made.open()
     assert error.value.what.startswith("TensorRT") and str(made.path) in error.value.what
-    assert "refused by the test" in error.value.why
+    assert "refused by the test" in error.value.why and "hgrt build-engine --rebuild" in error.value.fix
     assert made.cuda.alive() == {} and made.cuda.faults == []
 
 
