@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 
 import cv2
@@ -14,13 +14,8 @@ from golden import shared_folder
 settings.register_profile("hgrt", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("hgrt")
 
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
-    torch = sys.modules.get("torch")  # imported only where a collected test needs it
-    if torch is not None:
-        torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for torch, here and in the processes that tests start
+cv2.setNumThreads(1)
 
 
 @pytest.fixture(scope="session")

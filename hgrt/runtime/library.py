@@ -242,18 +242,18 @@ def open_log(library: Library) -> TrtLog:
 
     One, because TensorRT goes on writing to the log of its oldest living builder or runtime, whichever is given later.
     """
-    log = _log_of(library.module)
+    log = _log_of(library.module.ILogger)
     log.clear()
     return log
 
 
 @cache
-def _log_of(module: Any) -> TrtLog:
-    class Log(module.ILogger):  # type: ignore[misc]
+def _log_of(logger: Any) -> TrtLog:
+    class Log(logger):  # type: ignore[misc]
         """Called from TensorRT's own threads, where an exception would end the process."""
 
         def __init__(self) -> None:
-            module.ILogger.__init__(self)
+            logger.__init__(self)
             self._said: dict[str, deque[str]] = {"error": deque(maxlen=_KEPT), "warning": deque(maxlen=_KEPT)}
 
         def log(self, severity: Any, msg: str) -> None:
