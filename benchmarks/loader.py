@@ -65,7 +65,7 @@ def main() -> None:
                 f"({measured['min']:.0f} to {measured['max']:.0f}); {cores} cores for {options.need:.0f}/s"
             )
     result = {
-        "command": f"python benchmarks/loader.py --examples {options.examples} --need {options.need:.0f}",
+        "command": f"python benchmarks/loader.py --data DATA --examples {options.examples} --rounds {options.rounds}",
         "date": date.today().isoformat(),
         "machine": platform.processor() or platform.machine(),
         "opencv": cv2.__version__,

@@ -107,7 +107,8 @@ def main() -> None:
         ratios.append(loops[-1] / ((before + after) / 2))
         print(f"round {number + 1}: network {before:.1f}, {after:.1f}; loop {loops[-1]:.1f} images/s: {ratios[-1]:.3f}")
     result = {
-        "command": " ".join(["python benchmarks/training.py", f"--preset {options.preset} --batch {options.batch}"]),
+        "command": f"python benchmarks/training.py --preset {options.preset} --data DATA --batch {options.batch} "
+        f"--steps {options.steps} --rounds {options.rounds}",
         "date": date.today().isoformat(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "CPU",
         "torch": torch.__version__,

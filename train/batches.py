@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -49,6 +50,14 @@ class Examples(Dataset[Batch]):
                 other = self._people.get(int(rng.integers(len(self._people)))).image
             example = make_example(sample, size, recipe.sigma, how, self._scenery, rng, other, recipe.hidden_weight)
         return torch.from_numpy(example.image), torch.from_numpy(example.targets), torch.from_numpy(example.known)
+
+    def __getitems__(self, places: list[Place]) -> list[Batch]:
+        """A whole batch, by as many threads as torch computes with: made in line, it keeps all cores waiting."""
+        threads = torch.get_num_threads()
+        if threads == 1:
+            return [self[place] for place in places]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(self.__getitem__, places))
 
 
 def order(people: int, recipe: Recipe, epoch: Epoch, start: int, rank: int, size: int) -> Iterator[list[Place]]:
