@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from hgrt.errors import HgrtError
 from hgrt.files import written_whole
-from hgrt.model.spec import METADATA_KEY, ModelSpec
+from hgrt.model.spec import ENGINE_KEY, METADATA_KEY, ModelSpec
 from hgrt.require import require
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ OPSET = 18
 CROPS, FRAME, AFFINES = "crops", "frame", "affines"
 HEATMAPS, KEYPOINTS = "heatmaps", "keypoints"
 INPUT, OUTPUT = CROPS, HEATMAPS
-ENGINE_KEY = "hgrt.engine"
-"""Under this key an engine's ONNX file says its precision and whether it cuts the crops, as JSON."""
 MAX_BATCH = 64  # people in one call of an engine
 MAX_SIDE = 1 << 14  # pixels of a frame that an engine cuts crops out of
 

@@ -21,6 +21,9 @@ Ramp = Literal["linear", "integer"]
 METADATA_KEY = "hgrt.spec"
 """Under this key the JSON of the spec stands in an ONNX file's metadata and in a checkpoint."""
 
+ENGINE_KEY = "hgrt.engine"
+"""Under this key an ONNX file that engines are built from says its `precision`, and whether it takes whole frames."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:

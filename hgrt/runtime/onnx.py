@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hgrt.errors import HgrtError
-from hgrt.model.spec import METADATA_KEY, ModelSpec
+from hgrt.model.spec import ENGINE_KEY, METADATA_KEY, ModelSpec
 from hgrt.pose.heatmaps import Maps
 from hgrt.runtime.base import Backend, BackendInfo, Request, as_float32
 
@@ -28,9 +29,16 @@ class OnnxBackend(Backend):
         except Exception as error:  # onnxruntime has a dozen unrelated exception types for a bad file
             reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).partition("\n")[0]
             raise HgrtError(f"{request.weights} is not an ONNX file that ONNX Runtime can load.", reason) from error
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        said = self._session.get_modelmeta().custom_metadata_map
+        text = said.get(METADATA_KEY)
         if text is None:
             raise foreign_onnx(request)
+        engine = json.loads(said.get(ENGINE_KEY, "{}"))
+        if engine.get("crop"):
+            raise HgrtError(
+                f"{request.weights} takes whole frames: it is there to build an engine from.",
+                fix="Give the engine beside it, or what hgrt export writes.",
+            )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._input, self._output = inputs[0].name, outputs[0].name
         self.info = BackendInfo(
@@ -39,7 +47,7 @@ class OnnxBackend(Backend):
             weights=request.weights,
             device="CPU",
             asked=request.precision,
-            running="fp32",
+            running=engine.get("precision", "fp32"),
             threads=request.threads,
             versions={"onnxruntime": ort.__version__},
         )

@@ -240,22 +240,6 @@ def check(passport: Passport, engine: Path, library: Library, gpu: Gpu | None, t
         raise HgrtError(said[0], " ".join(said[1:]), passport.command)
 
 
-def admit(engine: Path, library: Library, gpu: Gpu | None, trust: bool = False) -> Passport | None:
-    """The passport of an engine that may be loaded here; HgrtError as `read_passport` and `check` say.
-
-    With `trust` neither a passport nor the right hash is asked for, and None means that there is no readable passport.
-    One that can be read must still fit library and GPU: trust in a file does not make it fit.
-    """
-    try:
-        passport = read_passport(engine)
-    except HgrtError:
-        if not trust or not engine.is_file():
-            raise
-        return None
-    check(passport, engine, library, gpu, trust)
-    return passport
-
-
 def _changed(passport: Passport, engine: Path) -> str:
     found, wanted = sha256(engine), passport.engine_sha256
     if found == wanted:

@@ -2,7 +2,7 @@
 
 The engine decodes, so that keypoints come back and not heatmaps, and may cut the crops out of whole frames as well. Its
 passport is checked before anything is deserialised, and without a GPU nothing of TensorRT is touched at all. Knows
-people and crops; memory, streams and graphs are the business of `lane`, TensorRT's own calls that of `engine`.
+people and crops; memory, streams and graphs are the business of `lane`, TensorRT's own calls that of `loaded`.
 """
 
 from __future__ import annotations

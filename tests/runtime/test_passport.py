@@ -25,7 +25,6 @@ from hgrt.runtime.passport import (
     SCHEMA,
     VERSION_COMPATIBLE,
     Passport,
-    admit,
     candidates,
     check,
     mismatches,
@@ -224,7 +223,7 @@ def test_a_passport_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path)
 def test_an_engine_that_was_replaced_is_refused_until_its_own_passport_is_there(engine: Path) -> None:
     engine.write_bytes(b"the next build, whose passport is not written yet")
     with pytest.raises(HgrtError, match="was changed since it was built"):
-        admit(engine, TRT, GPU)
+        check(passport(), engine, TRT, GPU)
 
 
 def test_the_hash_does_not_take_the_whole_file_into_memory(tmp_path: Path) -> None:
@@ -245,9 +244,8 @@ def test_the_hash_does_not_take_the_whole_file_into_memory(tmp_path: Path) -> No
 
 
 def test_no_engine(tmp_path: Path) -> None:
-    for trust in (False, True):
-        with pytest.raises(HgrtError, match=r"There is no engine at .*none\.engine\."):
-            admit(tmp_path / "none.engine", TRT, GPU, trust)
+    with pytest.raises(HgrtError, match=r"There is no engine at .*none\.engine\."):
+        read_passport(tmp_path / "none.engine")
 
 
 def test_no_passport(engine: Path) -> None:
@@ -320,7 +318,6 @@ def test_a_newer_schema_is_not_called_broken(engine: Path) -> None:
 def test_what_was_built_here_may_be_loaded_here(engine: Path) -> None:
     assert said(engine) == []
     check(passport(), engine, TRT, GPU)
-    assert admit(engine, TRT, GPU) == passport()
 
 
 def test_other_bytes(engine: Path) -> None:
@@ -500,26 +497,16 @@ def test_the_document_has_every_sentence(
 # Trust
 
 
-def test_trust_asks_for_no_passport(engine: Path) -> None:
-    for content in (None, "{", json.dumps({"schema": SCHEMA + 1})):
-        passport_path(engine).unlink(missing_ok=True)
-        if content is not None:
-            passport_path(engine).write_text(content)
-        with pytest.raises(HgrtError):
-            admit(engine, TRT, GPU)
-        assert admit(engine, TRT, GPU, trust=True) is None
-
-
 def test_trust_does_not_hash(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.write_bytes(b"something else")
     monkeypatch.setattr(passports, "sha256", lambda path: pytest.fail("hashed"))
-    assert admit(engine, TRT, GPU, trust=True) == passport()
+    check(passport(), engine, TRT, GPU, trust=True)
 
 
 def test_trust_does_not_make_an_engine_fit(engine: Path) -> None:
     for library, gpu in ((RTX, GPU), (TRT, replace(GPU, capability="8.9")), (TRT, None)):
         with pytest.raises(HgrtError) as error:
-            admit(engine, library, gpu, trust=True)
+            check(passport(), engine, library, gpu, trust=True)
         assert error.value.fix == COMMAND
 
 
