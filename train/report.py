@@ -42,7 +42,8 @@ def report(
         int(row["iteration"]),
         {**{f"train/{k}": v for k, v in row.items()}, **{f"PCKh@0.5/{k}": v for k, v in rates.items()}},
     )
-    said = [f"PCKh@0.5 {name} {rate:.1f}" for name, rate in rates.items()]
+    scores = "  ".join(f"{name} {rate:.1f}" for name, rate in rates.items())
+    said = [f"PCKh@0.5 {scores}"] if rates else []
     said += [f"{row['skipped']:.0f} non-finite steps skipped"] if row["skipped"] else []
     console.print(
         f"epoch {row['epoch']:3.0f}  {row['size']:.0f} px  "
