@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ settings.load_profile("hgrt")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for torch, here and in the processes that tests start
 cv2.setNumThreads(1)
+# A shell that starts the tests in the background has Ctrl-C ignored, and so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ class Recipe:
         if not self.stages or self.stages[0].start != 0 or self.seed < 0:
             raise ValueError("the first stage starts at 0, the seed is at least 0")
         if any(stage.size < 64 or stage.size % 64 or stage.batch < 1 for stage in self.stages):
-            raise ValueError("a stage has a size that is a multiple of 64 and a batch of at least 1")
+            raise ValueError("sizes of stages are multiples of 64, their batches at least 1")
         if any(one.start >= other.start for one, other in zip(self.stages, self.stages[1:], strict=False)):
             raise ValueError("stages start one after another")
         if min(self.warmup, self.cooldown, self.drop_at, self.drop_to, self.weight_decay, self.clip) < 0:

@@ -219,7 +219,7 @@ def open_backend(
     path = None if weights is None else Path(weights)
     if path is not None and not path.is_file():
         why = "That is a folder." if path.is_dir() else "No such file."
-        raise HgrtError(f"The weights {path} cannot be opened.", why, "Leave --weights out for the bundled ones.")
+        raise HgrtError(f"The weights {path} cannot be opened.", why, "Leave the weights out for the bundled ones.")
     failed = ""
     for choice in choices(runtime, path, precision):
         request = Request(choice.weights, choice.precision, threads or physical_cores(), trust)
