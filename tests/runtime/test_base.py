@@ -87,7 +87,7 @@ def test_an_unknown_runtime_is_refused_with_the_known_ones() -> None:
 def test_weights_that_are_not_there_are_refused(name: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(HgrtError) as error:
         open_backend("auto", tmp_path / name)
-    assert str(tmp_path) in error.value.what and why in error.value.why and "--weights" in error.value.fix
+    assert str(tmp_path) in error.value.what and why in error.value.why and "Leave the weights out" in error.value.fix
 
 
 @pytest.mark.parametrize(
