@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from hgrt.engine.onnx import AFFINES, CROPS, FRAME, HEATMAPS, KEYPOINTS
 from hgrt.model.spec import ENGINE_KEY, METADATA_KEY, ModelSpec
+from hgrt.runtime.loaded import AFFINES, CROPS, FRAME, HEATMAPS, KEYPOINTS
 
 SPEC = ModelSpec(stacks=1, channels=8, gate="none", latent=4, block="postact", stem="light", input=64)
 

@@ -95,10 +95,11 @@ def parse_order(
 ) -> Order:
     """The options in their types; HgrtError for words that are unknown."""
     from hgrt.engine.build import profiles
-    from hgrt.engine.make import SUFFIX, Order
+    from hgrt.engine.make import Order
     from hgrt.engine.onnx import EnginePrecision
     from hgrt.model.spec import Ramp
     from hgrt.runtime.base import bundled_weights
+    from hgrt.runtime.choose import SUFFIX
     from hgrt.runtime.library import Flavour
 
     for option, value, known in (

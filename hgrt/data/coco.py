@@ -18,19 +18,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.data.files_people import missing_images, read_image
 from hgrt.data.head_size import from_body, from_head
-from hgrt.data.sample import JOINTS, People, Sample
+from hgrt.data.sample import JOINTS, Missing, People, Sample
 from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Array, Box
 from hgrt.pose.skeleton import MPII
 
-Missing = Literal["refuse", "skip"]
 NAMED = re.compile(r"person_keypoints_(train|val|test)(\d{4})?")
 SPLITS = ("train", "val", "test")
 LARGEST = 1e6  # pixels; NaN and infinity, which JSON does not have but Python reads, are no less either

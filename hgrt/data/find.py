@@ -9,15 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from hgrt.data.cached import Cached
 from hgrt.data.generated import GeneratedPeople
 from hgrt.data.missing import no_data
-from hgrt.data.sample import Mixture, People
+from hgrt.data.sample import Missing, Mixture, People
 from hgrt.errors import HgrtError
 
-Missing = Literal["refuse", "skip"]
 ANNOTATIONS = ("annot", "annotations")  # folders of a set, not sets of their own
 LISTED = 8  # names of a folder without data that an error shows
 

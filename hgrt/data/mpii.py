@@ -21,18 +21,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.data.files_people import missing_images, read_image
-from hgrt.data.sample import JOINTS, People, Sample
+from hgrt.data.sample import JOINTS, Missing, People, Sample
 from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Array, Box
 from hgrt.require import require
 
-Missing = Literal["refuse", "skip"]
 MAT, MAT_FOLDER = "mpii_human_pose_v1_u12_1.mat", "mpii_human_pose_v1_u12_2"  # the folder is what its zip unpacks to
 STEMS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}  # what the files of a split are called
 OFFICIAL = {"train": ("training", 22_246), "val": ("validation", 2_958)}  # people

@@ -10,20 +10,19 @@ import tarfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.data.files_people import AS_STORED
-from hgrt.data.sample import JOINTS, People, Sample
+from hgrt.data.sample import JOINTS, Missing, People, Sample
 from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Box
 from hgrt.pose.skeleton import MPII
 from hgrt.require import require
 
-Missing = Literal["refuse", "skip"]
 FIELDS: dict[str, tuple[int, ...]] = {
     "imgname": (),
     "part": (JOINTS, 2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from hgrt.pose.geometry import Array, Box, Image
 from hgrt.pose.skeleton import MPII
 
 JOINTS = len(MPII)
+
+Missing = Literal["refuse", "skip"]
+"""What a reader does about pictures that are not there: refuse the set, or leave their people out and count them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.engine.onnx import AFFINES, CROPS, FRAME, KEYPOINTS, EngineOnnx
+from hgrt.engine.onnx import EngineOnnx
 from hgrt.engine.verify import bundled_people
 from hgrt.model.spec import ModelSpec
 from hgrt.pose.geometry import Array, Box, Image, apply, crop, heatmap_to_image, invert
 from hgrt.pose.heatmaps import Keypoints, decode
 from hgrt.runtime.base import open_backend, physical_cores
+from hgrt.runtime.loaded import AFFINES, CROPS, FRAME, KEYPOINTS
 
 if TYPE_CHECKING:
     from hgrt.engine.build import Profile

@@ -29,11 +29,11 @@ from hgrt.files import check_writable, unwritable, written_whole
 from hgrt.model.spec import Ramp
 from hgrt.pose.heatmaps import Keypoints
 from hgrt.runtime.base import bundled_weights
+from hgrt.runtime.choose import SUFFIX
 from hgrt.runtime.cuda import open_cuda
 from hgrt.runtime.library import Flavour, Gpu, Library, find_gpu, load_library, need_gpu
 from hgrt.runtime.passport import HARDWARE, LIBRARIES, SCHEMA, Passport, passport_path, read_passport, sha256, write
 
-SUFFIX = ".engine"
 PEOPLE = 64
 """People of the bundled clip that answers are compared on: a thousand joints, so that a thousandth is one of them."""
 

@@ -19,13 +19,12 @@ from hgrt.errors import HgrtError
 from hgrt.files import written_whole
 from hgrt.model.spec import ENGINE_KEY, METADATA_KEY, ModelSpec
 from hgrt.require import require
+from hgrt.runtime.loaded import AFFINES, CROPS, FRAME, HEATMAPS, KEYPOINTS
 
 if TYPE_CHECKING:
     from hgrt.model.hourglass import StackedHourglass
 
 OPSET = 18
-CROPS, FRAME, AFFINES = "crops", "frame", "affines"
-HEATMAPS, KEYPOINTS = "heatmaps", "keypoints"
 INPUT, OUTPUT = CROPS, HEATMAPS
 MAX_BATCH = 64  # people in one call of an engine
 MAX_SIDE = 1 << 14  # pixels of a frame that an engine cuts crops out of

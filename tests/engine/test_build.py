@@ -20,9 +20,10 @@ trt = pytest.importorskip("tensorrt_rtx", reason="the real builder is in the ext
 import tiny_engine  # noqa: E402  # after the skips
 from hgrt.engine import build  # noqa: E402
 from hgrt.engine.build import FRAME_SIDES, Phase, Profile, build_engine, profiles  # noqa: E402
-from hgrt.engine.onnx import AFFINES, CROPS, FRAME, HEATMAPS, KEYPOINTS, MAX_BATCH  # noqa: E402
+from hgrt.engine.onnx import MAX_BATCH  # noqa: E402
 from hgrt.errors import HgrtError  # noqa: E402
 from hgrt.runtime.library import Gpu, Library, load_library  # noqa: E402
+from hgrt.runtime.loaded import AFFINES, CROPS, FRAME, HEATMAPS, KEYPOINTS  # noqa: E402
 
 ONE: tuple[Profile, ...] = ((1, 1, 1),)
 
