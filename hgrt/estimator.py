@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,13 @@ class PoseEstimator(Closing):
         """Open `weights` (None: the bundled ones) on `runtime`; all of it, and HgrtError, as `open_backend` says."""
         self.backend: Backend = open_backend(runtime, weights, precision, threads, trust)
         self.decode: Decode = decode
+
+    @classmethod
+    def over(cls, backend: Backend, decode: Decode = "dark") -> Self:
+        """One on a backend that is open already; closing it closes that."""
+        estimator = cls.__new__(cls)
+        estimator.backend, estimator.decode = backend, decode
+        return estimator
 
     def __call__(self, image: Image, box: Box | None = None) -> Pose:
         """The pose in `box` (None: the whole picture) of a (H, W, 3) uint8 BGR image."""

@@ -53,9 +53,7 @@ class FakeBackend(Backend):
 
 def fake_estimator(backend: FakeBackend | None = None) -> PoseEstimator:
     """A PoseEstimator on a fake network: everything but the network is the real thing."""
-    estimator = PoseEstimator.__new__(PoseEstimator)
-    estimator.backend, estimator.decode = backend or FakeBackend(), "dark"
-    return estimator
+    return PoseEstimator.over(backend or FakeBackend())
 
 
 def gaussians(xy_hm: NDArray[np.float64], cells: int, height: float = 1.0, sigma: float = 1.5) -> Maps:

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": NETWORK,
     "runtime": NETWORK,
     "estimator": NETWORK,
-    "engine": NETWORK | {"engine"},
+    "engine": NETWORK | {"data", "engine"},
     "evaluation": NETWORK | {"data", "evaluation"},
     "live": NETWORK | {"engine", "live"},
     "bench": NETWORK | {"engine", "live", "data", "evaluation", "bench"},

@@ -70,6 +70,7 @@ def demo(
 
     from hgrt.estimator import PoseEstimator
     from hgrt.live.clock import Stopwatch
+    from hgrt.live.hud import draw_overlay
     from hgrt.live.loop import run
     from hgrt.live.person import Tracker
     from hgrt.live.sink import WindowSink, can_show
@@ -98,7 +99,7 @@ def demo(
             frames,
             Tracker(estimator, fixed),
             [sink for sink in (*files, window, truth) if sink is not None],
-            draw_frame if drawn else draw_nothing,
+            draw_overlay if drawn else draw_nothing,
             watch,
             smooth=None if no_smooth else OneEuro(),
             max_frames=max_frames,
@@ -138,19 +139,6 @@ def open_files(
 
 def draw_nothing(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Source) -> None:
     """Where nobody looks at the picture, none is drawn."""
-
-
-def draw_frame(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Source) -> None:
-    """The overlay of the demo: skeleton, box and HUD, drawn on the frame itself."""
-    from hgrt.draw import draw_box, draw_pose
-    from hgrt.live.hud import draw_hud, hud_lines
-
-    if pose is not None:
-        draw_box(frame.bgr, pose.box)
-        draw_pose(frame.bgr, pose)
-    if source.continuous:
-        age = watch.age_ms(frame.t_capture) if source.live else None
-        draw_hud(frame.bgr, hud_lines(watch.fps, age, source.dropped, watch.recent()))
 
 
 def report(console: Console, summary: Summary, watch: Stopwatch) -> None:

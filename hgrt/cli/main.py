@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from hgrt import __version__
+from hgrt.cli.bench import bench
 from hgrt.cli.build_engine import build_engine
 from hgrt.cli.data import app as data
 from hgrt.cli.demo import demo
@@ -33,6 +34,7 @@ app.command()(train)
 app.command()(export)
 app.command("build-engine")(build_engine)
 app.command("eval")(evaluate)
+app.command()(bench)
 app.add_typer(data, name="data")
 
 

@@ -6,16 +6,14 @@ they are judged like anything else that finds joints.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.errors import HgrtError
+from hgrt.data.film import FilmPeople
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.heatmaps import Keypoints
 from hgrt.runtime.base import asset
@@ -32,7 +30,6 @@ FAR = 1.0  # cells beyond which another peak was taken
 LEAST_NEAR = 0.99  # share of joints that must be near: two equally high peaks may change places by rounding
 SCORE = 0.01  # no score may differ by more, not even where peaks changed places
 AT_ONCE = 4  # crops in one call: more would only take memory
-MARGIN = 1.4  # side of a person's box over the extent of the joints
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,21 +158,9 @@ def parity(expected: Keypoints, found: Keypoints) -> Parity:
 
 def bundled_people(count: int) -> list[tuple[Image, Box]]:
     """`count` frames (H, W, 3) uint8 BGR spread over the bundled clip, each with the box of the person in it."""
-    clip = asset("clip.mp4")
-    joints = np.array(json.loads(asset("clip.json").read_text(encoding="utf-8"))["joints"])
-    wanted = set(np.linspace(0, len(joints) - 1, count).round().astype(int).tolist())
-    people: list[tuple[Image, Box]] = []
-    capture = cv2.VideoCapture(str(clip))
-    try:
-        for index, truth in enumerate(joints):
-            read, frame = capture.read()
-            if not read:
-                raise HgrtError(f"The bundled clip {clip} cannot be read to its end.", f"It stops at frame {index}.")
-            if index in wanted:
-                people.append((cast(Image, frame), Box.around(truth, MARGIN)))
-    finally:
-        capture.release()
-    return people
+    film = FilmPeople(asset("clip.mp4"), asset("clip.json"))
+    wanted = np.unique(np.linspace(0, len(film) - 1, count).round().astype(int))
+    return [(sample.image, sample.box) for sample in map(film.get, wanted.tolist())]
 
 
 def _pass_through(net: nn.Module, change: Callable[[str, Tensor], Tensor]) -> None:

@@ -19,6 +19,7 @@ from hgrt.pose import reference
 from hgrt.pose.geometry import Array, Box, Image, apply, compose, heatmap_to_image, invert, warp
 from hgrt.pose.heatmaps import Keypoints, Maps, decode
 from hgrt.pose.pckh import Result, pckh
+from hgrt.pose.pose import Pose
 from hgrt.pose.skeleton import MPII
 
 FLIP = list(MPII.flip)
@@ -28,6 +29,9 @@ Infer = Callable[[NDArray[np.uint8]], Maps]
 
 Locate = Callable[[NDArray[np.uint8]], Keypoints]
 """The same crops -> their joints, from a device that decodes by itself."""
+
+Estimate = Callable[[Image, Box], Pose]
+"""A picture (H, W, 3) uint8 BGR and where the person is -> their pose, as a `PoseEstimator` does it."""
 
 Cut = Literal["exact", "published", "legacy"]
 
@@ -119,8 +123,28 @@ def predict(
                 found += look(infer, samples, size, view)
             labels += [_without_pixels(sample) for sample in samples]
         done(min(start + batch, len(people)))
+    return _predictions(people.name, rows, labels, found)
+
+
+def predict_poses(estimate: Estimate, people: People, done: Callable[[int], None] = lambda count: None) -> Predictions:
+    """The same by what answers whole pictures, one person after the other, as the demo asks it."""
+    rows: list[int] = []
+    labels: list[Sample] = []
+    found: list[tuple[Array, Array]] = []
+    for i in range(len(people)):
+        sample = people.get(i)
+        if not sample.empty:
+            pose = estimate(sample.image, sample.box)
+            rows.append(i)
+            labels.append(_without_pixels(sample))
+            found.append((pose.xy, pose.score))
+        done(i + 1)
+    return _predictions(people.name, rows, labels, found)
+
+
+def _predictions(name: str, rows: list[int], labels: list[Sample], found: Sequence[tuple[Array, Array]]) -> Predictions:
     return Predictions(
-        set=people.name,
+        set=name,
         names=tuple(sample.name for sample in labels),
         rows=np.array(rows, dtype=np.intp),
         xy=_stack([xy for xy, _ in found], (16, 2)),

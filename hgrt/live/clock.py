@@ -11,6 +11,8 @@ import numpy as np
 
 Clock = Callable[[], float]
 
+RECENT = 30  # frames that `Stopwatch.recent` looks back on
+
 
 class Stopwatch:
     """Adds up the time between marks by stage, frame after frame. Milliseconds out, any clock in."""
@@ -21,6 +23,8 @@ class Stopwatch:
         self._now: dict[str, float] = defaultdict(float)
         self.stages: dict[str, list[float]] = defaultdict(list)
         self.finished: deque[float] = deque(maxlen=60)
+        self._recent: deque[Mapping[str, float]] = deque(maxlen=RECENT)
+        self._elsewhere: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT))
         self._lock = threading.Lock()  # reading and writing are timed on threads of their own
 
     def start(self) -> None:
@@ -38,6 +42,7 @@ class Stopwatch:
         with self._lock:
             for stage, spent in self._now.items():
                 self.stages[stage].append(spent)
+            self._recent.append(dict(self._now))
         self._now.clear()
         self.finished.append(self._clock())
 
@@ -45,6 +50,7 @@ class Stopwatch:
         """A measurement made elsewhere, on another thread say."""
         with self._lock:
             self.stages[stage].append(spent_ms)
+            self._elsewhere[stage].append(spent_ms)
 
     def age_ms(self, t_capture: float) -> float:
         """Milliseconds since `t_capture`, a reading of the monotonic clock."""
@@ -57,10 +63,13 @@ class Stopwatch:
             return 0.0
         return (len(self.finished) - 1) / max(1e-9, self.finished[-1] - self.finished[0])
 
-    def recent(self, count: int = 30) -> Mapping[str, float]:
-        """Median of the last frames, by stage."""
+    def recent(self) -> Mapping[str, float]:
+        """Median by stage over the last frames, of those that have the stage."""
         with self._lock:
-            latest = {stage: values[-count:] for stage, values in self.stages.items() if values}
+            latest = {stage: list(values) for stage, values in self._elsewhere.items()}
+            for frame in self._recent:
+                for stage, spent in frame.items():
+                    latest.setdefault(stage, []).append(spent)
         return {stage: float(np.median(values)) for stage, values in latest.items()}
 
     def percentiles(self, *levels: float) -> Mapping[str, tuple[float, ...]]:

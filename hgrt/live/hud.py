@@ -1,4 +1,5 @@
-"""A few lines of text in the corner of the picture: how fast, how old, where the time goes."""
+"""What the demo draws on a frame: box, skeleton, and in the corner a few lines of text: how fast, how old, where the
+time goes. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -6,9 +7,23 @@ from collections.abc import Mapping
 
 import cv2
 
+from hgrt.draw import draw_box, draw_pose
+from hgrt.live.clock import Stopwatch
+from hgrt.live.source import Frame, Source
 from hgrt.pose.geometry import Image
+from hgrt.pose.pose import Pose
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_overlay(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Source) -> None:
+    """Box, skeleton and HUD on the frame's own picture; no HUD on pictures that do not follow one another."""
+    if pose is not None:
+        draw_box(frame.bgr, pose.box)
+        draw_pose(frame.bgr, pose)
+    if source.continuous:
+        age = watch.age_ms(frame.t_capture) if source.live else None
+        draw_hud(frame.bgr, hud_lines(watch.fps, age, source.dropped, watch.recent()))
 
 
 def hud_lines(fps: float, age_ms: float | None, dropped: int, stages: Mapping[str, float]) -> list[str]:

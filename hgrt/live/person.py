@@ -3,6 +3,7 @@
 A search looks at the whole frame and at squares along it, takes the one with the surest joints, and looks again closer.
 Once somebody is found the next frame's box is drawn around the last joints, until they have been unsure for a while.
 As long as they are not quite sure, other places are looked at now and then, so that a mistake does not hold on.
+Looks that search are timed as the one stage "find"; the look that follows has the stages of the estimator.
 """
 
 from __future__ import annotations
@@ -68,13 +69,17 @@ class Tracker:
         """The person in this frame, or None."""
         if self.fixed is not None:
             return self._look(image, self.fixed, mark)
+
+        def finding(stage: str) -> None:
+            mark("find")
+
         if self._box is None:
-            return self._search(image, mark)
+            return self._search(image, finding)
         pose = self._look(image, self._box, mark)
         self._doubts = self._doubts + 1 if pose.confidence < SETTLED else 0
         if self._doubts >= DOUBTS:
             self._doubts = 0
-            pose = self._elsewhere(image, pose, mark)
+            pose = self._elsewhere(image, pose, finding)
         wanted = box_around(pose) if pose.confidence >= KEPT else None
         if wanted is not None:
             self._unseen = 0

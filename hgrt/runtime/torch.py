@@ -29,6 +29,9 @@ class TorchBackend(Backend):
         self._dtype = DTYPES[request.precision]
         if self._device.type == "cpu":
             torch.set_num_threads(request.threads)
+        elif request.precision == "fp32":
+            # Left alone, convolutions on a GPU round to TF32: ten bits, where single precision was asked for.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         model = folded(load_checkpoint(request.weights))
         self._model = model.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         device = torch.cuda.get_device_name() if self._device.type == "cuda" else "CPU"
@@ -39,7 +42,7 @@ class TorchBackend(Backend):
             device=device,
             asked=request.precision,
             running=request.precision,
-            threads=torch.get_num_threads(),
+            threads=0 if self._device.type == "cuda" else torch.get_num_threads(),
             versions={"torch": torch.__version__},
         )
 

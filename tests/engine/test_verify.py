@@ -212,6 +212,6 @@ def test_a_clip_that_cannot_be_read_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 
         def release(self) -> None: ...
 
-    monkeypatch.setattr("hgrt.engine.verify.cv2.VideoCapture", Empty)
+    monkeypatch.setattr("hgrt.data.film.cv2.VideoCapture", Empty)
     with pytest.raises(HgrtError, match=r"clip\.mp4 cannot be read"):
         bundled_people(2)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fakes import FakeBackend, fake_estimator, joints_of, picture, pose
-from hgrt.live.person import Tracker, box_around, candidates
+from fakes import SPEC, FakeBackend, fake_estimator, joints_of, painted_joints, picture, pose
+from hgrt.live.person import DOUBTS, Tracker, box_around, candidates
 from hgrt.pose.geometry import Box, Image
+from hgrt.pose.heatmaps import Maps
 from hgrt.pose.pose import Pose
 
 PATIENCE = 30  # frames that a search may take; it may look bit by bit
@@ -125,10 +126,35 @@ def test_a_box_given_by_the_user_is_never_overridden(person: Person | None) -> N
     assert (backend.calls, backend.seen) == (5, 5)
 
 
-def test_the_marks_of_the_stages_are_passed_on() -> None:
+STAGES = ["crop", "network", "decode"]
+
+
+def doubtful(crop: Image) -> Maps:
+    """The painted person, seen well enough to be followed and never well enough to be sure of."""
+    maps = painted_joints(crop, SPEC.heatmap)
+    return maps * (0.62 / max(0.62, float(maps.max())))
+
+
+def test_searching_is_marked_as_finding_and_following_by_its_stages() -> None:
+    person = picture(640, 360, (320.0, 180.0, 200.0))
+    tracker, marks = Tracker(fake_estimator(FakeBackend(doubtful))), list[str]()
+    first = tracker(picture(640, 360), marks.append), tracker(person, marks.append)
+    assert first[0] is None and first[1] is not None
+    assert set(marks) == {"find"}
+    per_frame = []
+    for _ in range(DOUBTS):
+        marks.clear()
+        assert tracker(person, marks.append) is not None
+        per_frame.append(list(marks))
+    assert per_frame[:-1] == [STAGES] * (DOUBTS - 1)
+    assert per_frame[-1][:3] == STAGES  # then another place is looked at
+    assert set(per_frame[-1][3:]) == {"find"}
+
+
+def test_a_given_box_needs_no_finding() -> None:
     marks: list[str] = []
-    make()[0](picture(640, 360), marks.append)
-    assert set(marks) == {"crop", "network", "decode"}
+    Tracker(fake_estimator(), Box(100, 100, 160))(picture(640, 360), marks.append)
+    assert marks == STAGES
 
 
 @pytest.mark.parametrize(("width", "height"), [*SIZES, (1, 1), (2, 1000), (4000, 3), (1920, 1080)])

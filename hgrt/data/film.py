@@ -1,0 +1,69 @@
+"""A film of one person whose joints are known in every frame, as labelled people: the bundled clip is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hgrt.data.sample import JOINTS, Sample
+from hgrt.errors import HgrtError
+from hgrt.pose.geometry import Box, Image
+
+MARGIN = 1.4  # side of a person's box over the extent of the joints
+
+
+class FilmPeople:
+    """Person k is the one in frame k of `film`; `truth` is JSON with "joints" (frames, 16, 2) in pixels and "head_size"
+    (frames,), as `hgrt.data.clip` writes it.
+
+    Only the frame at hand is in memory, so going through in order is fast and going back starts from the beginning.
+    HgrtError where the truth cannot be read, and from `get` where the film ends too early.
+    """
+
+    def __init__(self, film: Path, truth: Path) -> None:
+        self.name = film.stem
+        self._path = film
+        try:
+            known = json.loads(truth.read_text(encoding="utf-8"))
+            self._joints = np.array(known["joints"], dtype=np.float64).reshape(-1, JOINTS, 2)
+            self._head_size = np.array(known["head_size"], dtype=np.float64).reshape(len(self._joints))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise HgrtError(f"{truth} does not hold the joints of a clip.", str(error)) from error
+        self._capture = cv2.VideoCapture(str(film))
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._joints)
+
+    def get(self, index: int) -> Sample:
+        """The person in frame `index`, from 0; all sixteen joints are labelled, seen and count."""
+        every = np.ones(JOINTS, dtype=bool)
+        joints = self._joints[index]
+        return Sample(
+            name=f"frame {index}",
+            image=self._frame(index),
+            joints=joints,
+            labelled=every,
+            visible=every,
+            evaluate=every,
+            box=Box.around(joints, MARGIN),
+            normalize=float(self._head_size[index]),
+        )
+
+    def _frame(self, index: int) -> Image:
+        if index < self._next:
+            self._capture.release()
+            self._capture = cv2.VideoCapture(str(self._path))
+            self._next = 0
+        read = True
+        while read and self._next < index:
+            read = self._capture.grab()
+            self._next += 1
+        read, frame = self._capture.read() if read else (False, None)
+        self._next += 1
+        if not read:
+            raise HgrtError(f"{self._path} cannot be read to its end.", f"There is no frame {index}.")
+        return np.asarray(frame, dtype=np.uint8)
