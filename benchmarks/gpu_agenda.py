@@ -95,6 +95,9 @@ def items(options: argparse.Namespace) -> list[Item]:
     for mode, limit_s in (("eager", 120), ("graph", 120), ("compile", 240), ("autotune", 400)):
         measure(f"torch-{mode}", f"the same crops in torch: {mode}", limit_s, "torch", mode)
     measure("parity", "engines against the network on the validation sets", 300, "parity", *people)
+    for network in ("lite", "reference"):
+        what = f"hgrt bench of {network}: every runtime here, with its engines, and the verdict"
+        measure(f"bench-{network}", what, 400, "bench", network, *data)
     measure("demo", "hgrt demo on the clip: engine by itself, by name, torch", 180, "demo")
     for name, words in (("lite", ["--preset", "lite"]), ("2", ["--stacks", "2"]), ("8", ["--stacks", "8"])):
         for compiled in (False, True):

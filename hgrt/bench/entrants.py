@@ -90,8 +90,12 @@ def networks(weights: Sequence[Path]) -> list[Network]:
             found[place] = replace(network, onnx=path) if onnx else replace(network, checkpoint=path)
     for path in weights:
         if path.suffix == SUFFIX:
-            place = _source(path, found) or (path.parent.resolve(), path.name)
-            found[place] = replace(found.get(place, Network(path.name)), engine=path)
+            own = (path.parent.resolve(), path.name)
+            place = _source(path, found) or own
+            network = found.get(place, Network(path.name))
+            if network.engine is not None:  # a second one of these weights
+                network, place = replace(network, name=path.name), own
+            found[place] = replace(network, engine=path)
     return _told_apart(found)
 
 
@@ -103,7 +107,7 @@ def _source(engine: Path, found: dict[tuple[Path, str], Network]) -> tuple[Path,
         return None
     for place, network in found.items():
         hashes = {sha256(path) for path in (network.checkpoint, network.onnx) if path is not None}
-        if network.engine is None and hashes & {passport.checkpoint_sha256, passport.onnx_sha256}:
+        if hashes & {passport.checkpoint_sha256, passport.onnx_sha256}:
             return place
     return None
 
@@ -166,21 +170,21 @@ def completed(network: Network, wanted: Iterable[Wanted], scratch: Path) -> tupl
 
     A checkpoint is exported to ONNX into the folder `scratch`; an engine built from it is looked for in ./engines.
     """
-    names, notes = {name for name, _ in wanted}, []
+    names = list(dict.fromkeys(name for name, _ in wanted))
+    why = dict.fromkeys(names, "it takes an ONNX file, or a checkpoint to export") | {"torch": "it takes a checkpoint"}
     gpu = probe()
     if "tensorrt" in names and network.engine is None and not isinstance(gpu, str):
-        engine, why = engine_here(gpu, network.checkpoint or network.onnx, None)
+        engine, reason = engine_here(gpu, network.checkpoint or network.onnx, None)
         network = replace(network, engine=engine)
-        if engine is None:
-            notes.append(f"tensorrt was left out for {network.name}: {why}; hgrt build-engine makes an engine")
-    if names & {"onnxruntime", "openvino"} and network.onnx is None and network.checkpoint is not None:
+        why["tensorrt"] = f"{reason}; hgrt build-engine makes an engine"
+    if {"onnxruntime", "openvino"} & set(names) and network.onnx is None and network.checkpoint is not None:
+        target = scratch / f"{len(list(scratch.iterdir()))}.onnx"
         try:
-            network = replace(
-                network, onnx=_exported(network.checkpoint, scratch / f"{len(list(scratch.iterdir()))}.onnx")
-            )
+            network = replace(network, onnx=_exported(network.checkpoint, target))
         except HgrtError as error:
-            notes.append(f"onnxruntime and openvino were left out for {network.name}: {error.what} {error.fix}")
-    return network, notes
+            why |= dict.fromkeys(("onnxruntime", "openvino"), f"{error.what} {error.fix}")
+    absent = [name for name in names if network.file(name) is None]
+    return network, [f"{name} was left out for {network.name}: {why[name]}" for name in absent]
 
 
 def _exported(checkpoint: Path, path: Path) -> Path:

@@ -16,13 +16,15 @@ from pathlib import Path
 import typer
 
 from hgrt.bench.document import as_json, from_json
-from hgrt.bench.report import figure, label, machine_words, ratio_base, share
+from hgrt.bench.figures import number, share
+from hgrt.bench.report import label, machine_words, ratio_base
 from hgrt.bench.results import Bench, Check, Interval, Machine, Row
 from hgrt.errors import HgrtError
 from hgrt.files import unwritable
 
 SHARE_LOST = 0.25  # of the share of the least time: a row without a ratio that lost more became slower
 PCKH_LOST = 0.1  # points: on the same people the same answers score the same, so any more is a change
+DEMANDED = {"drop", "p99"}  # checks whose limit the user sets, so that one that fails now may only be asked for more
 
 RowKey = tuple[str, str, str, int]
 """Network, runtime, the precision that runs, threads."""
@@ -216,7 +218,7 @@ def _changes(old: Bench, before: Row, new: Bench, row: Row) -> Iterator[Change]:
     """One for each batch that both have. Reasons that hold for the row as a whole are told with the first."""
     pckh = _pckh(old, before, new, row)
     shares = (before.roofline.share, row.roofline.share) if before.roofline and row.roofline else None
-    reasons = ["passed then and fails now"] if before.passed and not row.passed else []
+    reasons = ["passed then and fails now"] if before.passed and _spoilt(row) else []
     if pckh is not None and pckh < -PCKH_LOST:
         reasons.append(f"PCKh fell by {-pckh:.2f} points")
     then = {latency.batch: latency for latency in before.latency}
@@ -237,6 +239,11 @@ def _changes(old: Bench, before: Row, new: Bench, row: Row) -> Iterator[Change]:
             p99s=(was.total.p99, now.total.p99),
             reasons=(*(reasons if i == 0 else ()), *slower),
         )
+
+
+def _spoilt(row: Row) -> bool:
+    """Whether it fails by itself, and not only by what it is asked for."""
+    return bool(row.failed) or any(not check.passed for check in row.checks if check.name not in DEMANDED)
 
 
 def _slower(ratios: tuple[Interval, Interval] | None, shares: tuple[float, float] | None) -> list[str]:
@@ -279,4 +286,4 @@ def _percent(pair: tuple[float, float]) -> str:
 
 
 def _both(pair: tuple[float, float]) -> str:
-    return f"{figure(pair[0])} -> {figure(pair[1])}"
+    return f"{number(pair[0])} -> {number(pair[1])}"

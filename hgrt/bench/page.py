@@ -1,20 +1,21 @@
 """A benchmark as one HTML file: read without a network, without scripts, by day, by night and on paper.
 
-Says what `results.Bench` holds and decides nothing. Text becomes markup in `_tag` alone, which escapes what is not
-markup yet: file names and error messages come from outside.
+Says what `results.Bench` holds and decides nothing. How text becomes markup is known in `markup`, how numbers are
+written in `figures`.
 """
 
 from __future__ import annotations
 
 import base64
-import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 
+from hgrt.bench.figures import DASH, interval, number, percent, share
+from hgrt.bench.markup import Html, cells, document, figure, join, points, section, table, tag, terms
 from hgrt.bench.pairs import Pair
-from hgrt.bench.plots import DASH, bars, dots, grouped, histogram, interval, number, percent
+from hgrt.bench.plots import bars, dots, grouped, histogram
 from hgrt.bench.results import Agreement, Bench, Interval, Latency, Row
 from hgrt.files import written_whole
 from hgrt.pose.geometry import Image
@@ -23,39 +24,8 @@ QUALITY = 85  # of JPEG pictures
 BESIDE = "read"  # the stage that runs on a thread of its own, while the others work
 SEARCH = "find"  # a stage that hardly any frame has
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""For the browser: nothing is fetched and no script runs, whatever the numbers came with."""
-VOID = {"img", "meta"}  # elements that have no end
 COLUMNS = ("network", "runtime", "precision", "batch", "p50 ms", "p90 ms", "p99 ms", "max ms", "people/s", "ratio",
            "PCKh@0.5 %", "drop, points", "worst shift", "floor share", "verdict")  # fmt: skip
-
-STYLE = """
-:root { color-scheme: light dark; --back: #fff; --text: #1b1f24; --line: #d5dae0; --soft: #59636e; --pass: #0b6b3a;
-  --fail: #b3261e; }
-@media (prefers-color-scheme: dark) { :root { --back: #14171a; --text: #e4e8ec; --line: #3a4149; --soft: #a1acb8;
-  --pass: #5fd39a; --fail: #ff8f85; } }
-body { background: var(--back); color: var(--text); font: 15px/1.45 system-ui, sans-serif; margin: 2em auto;
-  max-width: 1280px; padding: 0 1.5em; }
-h1 { border: 2px solid; border-radius: 8px; font-size: 1.35em; padding: .7em .9em; }
-h2 { border-bottom: 1px solid var(--line); font-size: 1.15em; margin-top: 2em; padding-bottom: .2em; }
-h3 { font-size: 1em; margin: 1.2em 0 .4em; } h2, h3 { break-after: avoid; }
-.pass { color: var(--pass); } .fail { color: var(--fail); } td .pass, td .fail { font-weight: 700; }
-small { color: var(--soft); display: block; }
-.wide { overflow-x: auto; } .whole { white-space: nowrap; }
-table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid var(--line); padding: .35em .6em; text-align: left; vertical-align: top; }
-th { color: var(--soft); font-weight: 600; }
-td ul { margin: .2em 0; padding-left: 1.1em; min-width: 12em; }
-dl { display: grid; gap: .25em 1.2em; grid-template-columns: max-content 1fr; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-figure { break-inside: avoid; margin: 1em 0; } figcaption { color: var(--soft); margin-bottom: .3em; }
-svg { display: block; height: auto; max-width: 100%; }
-.pairs { display: grid; gap: .8em; grid-template-columns: repeat(auto-fill, minmax(390px, 1fr)); }
-.pairs figure { margin: 0; } .pairs img { max-width: 49%; }
-@media print { :root { --back: #fff; --text: #000; --soft: #444; --line: #bbb; --pass: #0b6b3a; --fail: #b3261e;
-  color-scheme: light; } body { font-size: 10px; margin: 0; max-width: none; padding: 0; } .wide { overflow: visible; }
-  th, td { padding: .2em .35em; } tr { break-inside: avoid; } * { print-color-adjust: exact; } }
-"""
 
 MEANINGS = {
     "time": "From crops in host memory to their joints in host memory, a batch at a time. p50 is the median, p90 and "
@@ -74,44 +44,29 @@ MEANINGS = {
     "start": "The median over processes: Python and libraries, opening the weights, the first answer; then how many "
     "calls it took until the time settled.",
     "memory": "The most that the process held, and what it holds on the device. 1 MB is 10^6 bytes.",
-    "–": "Nothing could be measured.",
+    DASH: "Nothing could be measured.",
 }
-
-
-class Html(str):
-    """Markup that is finished. Any other text is escaped before it becomes part of some."""
-
-    __slots__ = ()
 
 
 def page(bench: Bench, verdict: str, pairs: Mapping[str, Sequence[Pair]]) -> str:
     """The whole document. `verdict` is a line that begins with PASS or FAIL; `pairs` are the worst frames of each
     runtime under its name, and may be empty."""
     rows = named(bench.rows)
-    body = _tag(
-        "body",
-        _tag("h1", verdict, class_="pass" if bench.passed else "fail"),
-        *_section("Machine, conditions and data", [_circumstances(bench)]),
-        *_section("Runtimes", [_table(COLUMNS, [line for row in bench.rows for line in _lines(row)])]),
-        *_section("Latency of the network", _latencies(rows)),
-        *_section("The whole loop", _loops(rows)),
-        *_section("Ratio to the reference runtime", _ratios(rows)),
-        *_section("Accuracy by joint", _joints(bench.reference, rows)),
-        *_section("What holds it back", _rooflines(rows)),
-        *_section("Start and memory", [_starts(rows)]),
-        *_section("Where the answers differ most", [_frames(name, some) for name, some in pairs.items() if some]),
-        *_section("Notes", [_points([*bench.conditions.notes, *bench.notes])]),
-        *_section("How to read this", [_terms(MEANINGS)]),
+    return document(
+        f"hgrt bench: {_word(bench.passed)}",
+        tag("h1", verdict, class_="pass" if bench.passed else "fail"),
+        *section("Machine, conditions and data", [_circumstances(bench)]),
+        *section("Runtimes", [table(COLUMNS, [line for row in bench.rows for line in _lines(row)])]),
+        *section("Latency of the network", _latencies(rows)),
+        *section("The whole loop", _loops(rows)),
+        *section("Ratio to the reference runtime", _ratios(rows)),
+        *section("Accuracy by joint", _joints(bench.reference, rows)),
+        *section("What holds it back", _rooflines(rows)),
+        *section("Start and memory", [_starts(rows)]),
+        *section("Where the answers differ most", [_frames(name, some) for name, some in pairs.items() if some]),
+        *section("Notes", [points([*bench.conditions.notes, *bench.notes])]),
+        *section("How to read this", [terms(MEANINGS)]),
     )
-    head = _tag(
-        "head",
-        _tag("meta", charset="utf-8"),
-        _tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        _tag("meta", content=POLICY, **{"http-equiv": "Content-Security-Policy"}),
-        _tag("title", f"hgrt bench: {_word(bench.passed)}"),
-        _tag("style", Html(STYLE)),
-    )
-    return f"<!DOCTYPE html>\n{_tag('html', head, body, lang='en')}\n"
 
 
 def write_page(path: Path, bench: Bench, verdict: str, pairs: Mapping[str, Sequence[Pair]]) -> None:
@@ -137,7 +92,7 @@ def named(rows: Sequence[Row]) -> dict[str, Row]:
 def _circumstances(bench: Bench) -> Html:
     machine, met = bench.machine, bench.conditions
     protocols = {row.agreement.protocol for row in bench.rows if row.agreement}
-    return _terms(
+    return terms(
         {
             "processor": f"{machine.cpu}, {machine.cores} cores, {number(machine.memory_mb)} MB memory",
             "GPU": f"{machine.gpu}, driver {machine.driver}" if machine.gpu else DASH,
@@ -149,13 +104,13 @@ def _circumstances(bench: Bench) -> Html:
             "clock, temperature of the GPU": f"{_change(met.gpu_clock_mhz, 'MHz')}; {_change(met.gpu_celsius, '°C')}",
             "on battery": _yes(met.battery),
             "load before": f"{number(met.load)} running processes",
-            "processor time": f"{_share(met.steal)} taken by the hypervisor, {_share(met.others)} by other processes",
+            "processor time": f"{share(met.steal)} taken by the hypervisor, {share(met.others)} by other processes",
             "people": ", ".join(f"{name}: {count}" for name, count in bench.data.items()) or DASH,
             "protocol": ", ".join(sorted(protocols)) or DASH,
             "reference": ", ".join(f"{network}: {name}" for network, name in bench.reference.items()) or DASH,
             "rounds": f"{bench.rounds}, each in fresh processes; {number(bench.seconds)} s",
             "date": bench.date,
-            "command": _tag("code", bench.command),
+            "command": tag("code", bench.command),
         }
     )
 
@@ -164,20 +119,20 @@ def _lines(row: Row) -> Iterator[Html]:
     """The lines of one row in the main table: one a batch, or the reason why there is none."""
     tall = {"rowspan": str(max(1, len(row.latency)))}
     precision = row.running or row.asked
-    asked = _tag("small", f"asked for {row.asked}") if row.asked != precision else ""
+    asked = tag("small", f"asked for {row.asked}") if row.asked != precision else ""
     first = [
-        _tag("td", row.network, **tall),
-        _tag("td", row.runtime, _tag("small", row.device), **tall),
-        _tag("td", precision, asked, **tall),
+        tag("td", row.network, **tall),
+        tag("td", row.runtime, tag("small", row.device), **tall),
+        tag("td", precision, asked, **tall),
     ]
-    judged = _tag("td", _judged(row), **tall)
+    judged = tag("td", _judged(row), **tall)
     if row.failed:
-        yield _tag("tr", *first, _tag("td", f"could not run: {row.failed}", colspan=str(len(COLUMNS) - 4)), judged)
+        yield tag("tr", *first, tag("td", f"could not run: {row.failed}", colspan=str(len(COLUMNS) - 4)), judged)
         return
-    share = _tag("td", _share(row.roofline.share if row.roofline else None), **tall)
-    last = [*(_tag("td", cell, **tall) for cell in _answers(row.agreement)), share, judged]
+    reached = tag("td", share(row.roofline.share if row.roofline else None), class_="whole", **tall)
+    last = [*(tag("td", cell, **tall) for cell in _answers(row.agreement)), reached, judged]
     for k, latency in enumerate(row.latency or (None,)):
-        yield _tag("tr", *(first if k == 0 else []), *_cells(_times(latency)), *(last if k == 0 else []))
+        yield tag("tr", *(first if k == 0 else []), *cells(_times(latency)), *(last if k == 0 else []))
 
 
 def _times(latency: Latency | None) -> list[str]:
@@ -193,25 +148,25 @@ def _answers(found: Agreement | None) -> list[Html]:
     if found is None:
         return [Html(DASH)] * 3
     return [
-        _join(percent(found.pckh), _tag("small", f"reference {percent(found.pckh_reference)}")),
+        join(percent(found.pckh), tag("small", f"reference {percent(found.pckh_reference)}")),
         _ranged(found.drop),
-        _join(
+        join(
             f"{number(found.shift_max)} px",
-            _tag("small", f"p99 {number(found.shift_p99)} px", class_="whole"),
-            _tag("small", f"{found.flipped} of {found.joints} flipped", class_="whole"),
+            tag("small", f"p99 {number(found.shift_p99)} px", class_="whole"),
+            tag("small", f"{found.flipped} of {found.joints} flipped", class_="whole"),
         ),
     ]
 
 
 def _judged(row: Row) -> Html:
     """PASS or FAIL, the checks that failed with their evidence, and the others to be unfolded."""
-    word = _tag("span", _word(row.passed), class_=_word(row.passed).lower())
+    word = tag("span", _word(row.passed), class_=_word(row.passed).lower())
     failed = [f"{check.name}: {check.evidence}" for check in row.checks if not check.passed]
     held = [f"{check.name}: {check.evidence}" for check in row.checks if check.passed]
     unfold = (
-        _tag("details", _tag("summary", f"{len(held)} of {len(row.checks)} checks hold"), _points(held)) if held else ""
+        tag("details", tag("summary", f"{len(held)} of {len(row.checks)} checks hold"), points(held)) if held else ""
     )
-    return _join(word, _points(failed), unfold)
+    return join(word, points(failed), unfold)
 
 
 def _loops(rows: Mapping[str, Row]) -> Iterator[Html]:
@@ -222,7 +177,7 @@ def _loops(rows: Mapping[str, Row]) -> Iterator[Html]:
         name: {stage: time.p50 for stage, time in loop.stages.items() if stage not in (BESIDE, SEARCH)}
         for name, loop in loops.items()
     }
-    yield _figure(
+    yield figure(
         f"Median of each stage. '{BESIDE}' works on a thread of its own, beside them, and 'wait' is for it. The search "
         "for the person is in the first frame's time.",
         bars(stages, "ms a frame"),
@@ -233,8 +188,8 @@ def _loops(rows: Mapping[str, Row]) -> Iterator[Html]:
         beside = loop.stages[BESIDE].p50 if BESIDE in loop.stages else None
         times = (loop.first, loop.total.p50, loop.total.p99, loop.fps, beside, loop.age.p50, loop.age.p99)
         dropped = f"{loop.dropped} of {loop.frames}, camera at {loop.camera_fps:g}/s"
-        lines.append(_tag("tr", *_cells([name, *map(number, times), dropped])))
-    yield _table([*head, "dropped"], lines)
+        lines.append(tag("tr", *cells([name, *map(number, times), dropped])))
+    yield table([*head, "dropped"], lines)
 
 
 def _rooflines(rows: Mapping[str, Row]) -> Iterator[Html]:
@@ -244,26 +199,26 @@ def _rooflines(rows: Mapping[str, Row]) -> Iterator[Html]:
         if (found := row.roofline) is not None:
             sizes = map(number, (found.gflop, found.weights_mb, found.activations_mb))
             peaks = map(number, (found.peak_gflops, found.peak_gbs, found.floor))
-            lines.append(_tag("tr", *_cells([name, *sizes, str(found.layers), *peaks, found.words])))
+            lines.append(tag("tr", *cells([name, *sizes, str(found.layers), *peaks, found.words])))
     if lines:
-        yield _table([*head, "in words"], lines)
+        yield table([*head, "in words"], lines)
 
 
 def _starts(rows: Mapping[str, Row]) -> Html:
     head = ["runtime", "load ms", "open ms", "first ms", "warm-up calls", "process MB", "device MB", "threads"]
     lines = []
     for name, row in rows.items():
-        cells = [DASH] * 4
+        begun = [DASH] * 4
         if row.start:
             settled = "" if row.start.settled else " (did not settle)"
             times = map(number, (row.start.load, row.start.open, row.start.first))
-            cells = [*times, f"{row.start.warm_up}{settled}"]
+            begun = [*times, f"{row.start.warm_up}{settled}"]
         memory = (row.memory.process_mb, row.memory.device_mb) if row.memory else (None, None)
         versions = ", ".join(f"{package} {version}" for package, version in row.versions.items())
-        weights = _join(row.weights, _tag("small", f"sha256 {row.sha256 or DASH}"))
-        cells = [name, *cells, *map(number, memory), str(row.threads or DASH), versions or DASH, weights]
-        lines.append(_tag("tr", *_cells(cells)))
-    return _table([*head, "versions", "weights"], lines)
+        weights = join(row.weights, tag("small", f"sha256 {row.sha256 or DASH}"))
+        held = [*map(number, memory), str(row.threads or DASH), versions or DASH, weights]
+        lines.append(tag("tr", *cells([name, *begun, *held])))
+    return table([*head, "versions", "weights"], lines)
 
 
 def _latencies(rows: Mapping[str, Row]) -> Iterator[Html]:
@@ -271,7 +226,7 @@ def _latencies(rows: Mapping[str, Row]) -> Iterator[Html]:
         series = {name: latency.samples for name, latency in found.items() if latency.samples}
         if series:
             says = f"Batch {batch}. Solid line: p50, dashed line: p99. Each is as high as its own fullest bin."
-            yield _figure(says, histogram(series, "ms"))
+            yield figure(says, histogram(series, "ms"))
 
 
 def _ratios(rows: Mapping[str, Row]) -> Iterator[Html]:
@@ -279,7 +234,7 @@ def _ratios(rows: Mapping[str, Row]) -> Iterator[Html]:
         ratios = {name: latency.ratio for name, latency in found.items() if latency.ratio}
         if ratios:
             says = f"Batch {batch}. Left of the dashed line is faster than the reference."
-            yield _figure(says, dots(ratios, "times the reference's median"))
+            yield figure(says, dots(ratios, "times the reference's median"))
 
 
 def _by_batch(rows: Mapping[str, Row]) -> dict[int, dict[str, Latency]]:
@@ -301,35 +256,27 @@ def _joints(reference: Mapping[str, str], rows: Mapping[str, Row]) -> Iterator[H
                     marks[name] = _rate(ours, counted)
         if any(rate is not None for marks in joints.values() for rate in marks.values()):
             says = f"{network}. PCKh@0.5 by joint; the axis does not begin at 0."
-            yield _figure(says, grouped(joints, "PCKh@0.5, %"))
+            yield figure(says, grouped(joints, "PCKh@0.5, %"))
 
 
 def _frames(name: str, pairs: Sequence[Pair]) -> Html:
     figures = [
-        _tag(
+        tag(
             "figure",
-            _tag("img", src=_jpeg(pair.left), alt=f"{pair.caption}: the reference"),
+            tag("img", src=_jpeg(pair.left), alt=f"{pair.caption}: the reference"),
             " ",
-            _tag("img", src=_jpeg(pair.right), alt=f"{pair.caption}: {name}"),
-            _tag("figcaption", pair.caption),
+            tag("img", src=_jpeg(pair.right), alt=f"{pair.caption}: {name}"),
+            tag("figcaption", pair.caption),
         )
         for pair in pairs
     ]
     says = f"{name}: left the reference, right this runtime, bold, with the reference thin beneath"
-    return _join(_tag("h3", says), _tag("div", *figures, class_="pairs"))
+    return join(tag("h3", says), tag("div", *figures, class_="pairs"))
 
 
 def _jpeg(image: Image) -> str:
     data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-
-
-def _figure(says: str, svg: str) -> Html:
-    return _tag("figure", _tag("figcaption", says), Html(svg))
-
-
-def _share(value: float | None) -> str:
-    return DASH if value is None else f"{number(100 * value)}\u00a0%"
 
 
 def _rate(found: int, counted: int) -> float | None:
@@ -348,40 +295,7 @@ def _word(passed: bool) -> str:
     return "PASS" if passed else "FAIL"
 
 
-def _section(title: str, parts: Iterable[Html]) -> list[Html]:
-    """The parts under their title, and nothing where there are none."""
-    there = [part for part in parts if part]
-    return [_tag("h2", title), *there] if there else []
-
-
-def _table(head: Sequence[str], lines: Sequence[Html]) -> Html:
-    top = _tag("thead", _tag("tr", *(_tag("th", name, scope="col") for name in head)))
-    return _tag("div", _tag("table", top, _tag("tbody", *lines)), class_="wide")
-
-
-def _cells(texts: Iterable[str]) -> list[Html]:
-    return [_tag("td", text) for text in texts]
-
-
-def _terms(terms: Mapping[str, str]) -> Html:
-    return _tag("dl", *(part for name, text in terms.items() for part in (_tag("dt", name), _tag("dd", text))))
-
-
-def _points(texts: Sequence[str]) -> Html:
-    return _tag("ul", *(_tag("li", text) for text in texts)) if texts else Html()
-
-
 def _ranged(found: Interval | None) -> Html:
     """A number over its interval: narrower than side by side."""
     value, _, ends = interval(found).partition(" ")
-    return _join(value, _tag("small", ends, class_="whole"))
-
-
-def _tag(name: str, /, *inside: str, **attributes: str) -> Html:
-    """An element; an attribute that Python has a word for ends in an underscore."""
-    marks = "".join(f' {key.rstrip("_")}="{html.escape(value)}"' for key, value in attributes.items())
-    return Html(f"<{name}{marks}>" + ("" if name in VOID else f"{_join(*inside)}</{name}>"))
-
-
-def _join(*parts: str) -> Html:
-    return Html("".join(part if isinstance(part, Html) else html.escape(part) for part in parts))
+    return join(value, tag("small", ends, class_="whole"))

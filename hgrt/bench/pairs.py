@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hgrt.bench.figures import number
 from hgrt.bench.parity import shifts
-from hgrt.bench.plots import number
 from hgrt.data.sample import People
 from hgrt.draw import HIDDEN, SURE
 from hgrt.evaluation.predict import Predictions

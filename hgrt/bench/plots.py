@@ -1,19 +1,19 @@
 """Plots of a benchmark as SVG text: latency histograms, stacked stages, accuracy by joint, ratios with intervals.
 
 Numbers in, one `<svg>` out, which needs neither styles nor scripts around it: text and lines take the colour of the
-text around them, so that light and dark pages both do. All text is escaped. What was measured is not known here, but
-how numbers are written is, since plots and the page around them write them alike.
+text around them, so that light and dark pages both do. What was measured is not known here.
 """
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from hgrt.bench.figures import interval, number
+from hgrt.bench.markup import Html, tag
 from hgrt.bench.results import Interval
 from hgrt.bench.statistics import spread
 from hgrt.pose.geometry import Array
@@ -25,8 +25,7 @@ TOP = 8
 AXIS = 34  # pixels below the rows: ticks, their numbers, the unit
 BINS = 80
 BEYOND = 32  # pixels from the end of a histogram's axis to the middle of its last bin
-SMALLEST = 0.001
-DASH = "–"
+SMALLEST = 0.001  # that an axis reaches over
 
 COLOURS = (
     ("#0072B2", "#ffffff"),
@@ -44,38 +43,7 @@ OUTLINE = 'stroke="currentColor" stroke-width="0.6"'
 GRID = 'stroke="currentColor" stroke-opacity="0.18"'
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """So many significant digits, and all of those before the point; a dash for None, "< 0.001" for less than that."""
-    if value is None:
-        return DASH
-    if not math.isfinite(value):
-        return "not finite"
-    if 0 < abs(value) < SMALLEST:
-        return f"< {SMALLEST}" if value > 0 else f"> -{SMALLEST}"
-    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # after rounding: 9.999 is 10.0
-    return f"{value:.{max(0, digits - 1 - exponent) if value else 0}f}"
-
-
-def interval(found: Interval | None) -> str:
-    """ "0.57 (0.55 to 0.59)", with as many decimals as tell its ends apart; a dash for None."""
-    if found is None:
-        return DASH
-    reach = found.high - found.low or abs(found.value)
-    decimals = min(6, max(2, 1 - math.floor(math.log10(reach)))) if 0 < reach < math.inf else 2
-    value, low, high = (f"{round(v, decimals) + 0.0:.{decimals}f}" for v in (found.value, found.low, found.high))
-    return f"{value} ({low} to {high})"
-
-
-def percent(value: float | None) -> str:
-    """A percentage with two decimals, and never all or nothing where it is not; a dash for None."""
-    if value is None:
-        return DASH
-    if 0 < value < 0.005 or 99.995 <= value < 100:
-        return "< 0.01" if value < 1 else "> 99.99"
-    return f"{value:.2f}"
-
-
-def histogram(series: Mapping[str, Sequence[float]], unit: str) -> str:
+def histogram(series: Mapping[str, Sequence[float]], unit: str) -> Html:
     """Histograms of several series of numbers, one below the other on one axis, with lines at p50 and p99.
 
     All share their bins, which reach up to the 99.5th percentile of all numbers; the rest is counted in a last bin.
@@ -100,7 +68,7 @@ def histogram(series: Mapping[str, Sequence[float]], unit: str) -> str:
     return _svg(TOP + strip * len(series) + AXIS, "Histograms. " + "; ".join(says), parts)
 
 
-def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> str:
+def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> Html:
     """Stacked bars, one a row, made of pieces that are named alike in all rows; values stand where there is room.
 
     ValueError where there is no row.
@@ -124,7 +92,7 @@ def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> str:
     return _svg(top + tall * len(rows) + AXIS, f"Stages in {unit}. " + "; ".join(says), parts)
 
 
-def grouped(rows: Mapping[str, Mapping[str, float | None]], unit: str) -> str:
+def grouped(rows: Mapping[str, Mapping[str, float | None]], unit: str) -> Html:
     """A row for each group, such as a joint, with a mark for each series in it, such as a runtime; None has no mark.
 
     The axis begins at the smallest value, not at 0. ValueError where there is no value.
@@ -149,7 +117,7 @@ def grouped(rows: Mapping[str, Mapping[str, float | None]], unit: str) -> str:
     return _svg(top + tall * len(rows) + AXIS, says, parts)
 
 
-def dots(rows: Mapping[str, Interval], unit: str, line: float = 1.0) -> str:
+def dots(rows: Mapping[str, Interval], unit: str, line: float = 1.0) -> Html:
     """A dot a row with its interval, and its numbers in words; a dashed line at `line`. ValueError without a row."""
     ends = [line, *(end for row in rows.values() for end in (row.low, row.high))]
     texts = {name: interval(row) for name, row in rows.items()}
@@ -260,17 +228,17 @@ def _left(names: Iterable[str], least: int = 0) -> float:
     return 12 + min(LABELS, LETTER * max(least, *map(len, names), 0))
 
 
-def _label(name: str, right: float, y: float) -> str:
+def _label(name: str, right: float, y: float) -> Html:
     letters = int(LABELS / LETTER)
     return _text(right - 8, y, name if len(name) <= letters else name[: letters - 1] + "…", "end", title=name)
 
 
 def _text(
     x: float, y: float, text: str, anchor: str = "start", fill: str = "", small: bool = False, title: str = ""
-) -> str:
-    more = (f' fill="{fill}"' if fill else "") + ' font-size="11" fill-opacity="0.75"' * small
-    inside = html.escape(text) + (_title(title) if title else "")
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{inside}</text>'
+) -> Html:
+    look = {"text-anchor": anchor} | ({"fill": fill} if fill else {})
+    look |= {"font-size": "11", "fill-opacity": "0.75"} if small else {}
+    return tag("text", text, _title(title) if title else "", x=f"{x:.1f}", y=f"{y:.1f}", **look)
 
 
 def _rect(x: float, y: float, wide: float, tall: float, fill: str, title: str) -> str:
@@ -283,12 +251,13 @@ def _mark(x: float, y: float, k: int, title: str) -> str:
     return f'<path d="{path}" transform="translate({x:.1f} {y:.1f})" fill="{fill}" {OUTLINE}>{_title(title)}</path>'
 
 
-def _title(text: str) -> str:
-    return f"<title>{html.escape(text)}</title>"
+def _title(text: str) -> Html:
+    return tag("title", text)
 
 
-def _svg(height: float, label: str, parts: Sequence[str]) -> str:
-    size = f'viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}"'
-    look = 'font-family="system-ui, sans-serif" font-size="12" fill="currentColor"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{html.escape(label)}" {look}>'
-    return head + "".join(parts) + "</svg>"
+def _svg(height: float, label: str, parts: Sequence[str]) -> Html:
+    """The picture around finished parts."""
+    size = {"viewBox": f"0 0 {WIDTH} {height:.0f}", "width": str(WIDTH), "height": f"{height:.0f}"}
+    look = {"font-family": "system-ui, sans-serif", "font-size": "12", "fill": "currentColor"}
+    names = {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria-label": label}
+    return tag("svg", Html("".join(parts)), **names, **size, **look)

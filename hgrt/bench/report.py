@@ -1,25 +1,22 @@
 """A benchmark for people: tables for a terminal, the failures, one line to paste, a table for a README.
 
-Reads results, measures and judges nothing. A number is never shown as better than it is: what is too small to print
-says so, and intervals are rounded outwards.
+Reads results, measures and judges nothing. How numbers are written is known in `figures`.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import partial
 
 from rich.table import Table
 from rich.text import Text
 
-from hgrt.bench.results import Bench, Interval, Latency, Loop, Machine, Row, Spread
+from hgrt.bench.figures import DASH, interval, number, percent, share
+from hgrt.bench.results import Bench, Latency, Loop, Machine, Row, Spread
 
 _COLUMNS = ("p50", "p90", "p99", "max", "people/s", "ratio", "PCKh", "drop", "shift px", "verdict")
 _STAGES = ("read", "wait", "find", "crop", "network", "decode", "draw")
-_NOTHING = "-"
 
 
 def tables(bench: Bench) -> list[Table]:
@@ -92,62 +89,30 @@ def ratio_base(bench: Bench, network: str) -> Row | None:
     return without[0] if len(without) < len(timed) and without else None
 
 
-def figure(value: float | None) -> str:
-    """A number of 0 or more with three significant digits, at most three decimals; a dash for None."""
-    if value is None:
-        return _NOTHING
-    if not math.isfinite(value):
-        return str(value)
-    if value < 0.001:
-        return "< 0.001" if value else "0"
-    decimals = 3 if value < 1 else max(0, 2 - math.floor(math.log10(value)))
-    return f"{value:.{decimals}f}"
-
-
-def percent(value: float | None) -> str:
-    """A percentage with two decimals; 100.00 only where it is 100."""
-    if value is None:
-        return _NOTHING
-    return "> 99.99" if 99.995 <= value < 100 else f"{value:.2f}"
-
-
-def share(value: float) -> str:
-    """A share of 1 as a whole percentage."""
-    return "< 1 %" if 0 < value < 0.01 else f"{100 * value:.0f} %"
-
-
-def interval(found: Interval | None, decimals: int = 2) -> str:
-    """A number and its interval, as 0.57 (0.55-0.59), the ends rounded outwards."""
-    if found is None:
-        return _NOTHING
-    value = f"{found.value:.{decimals}f}"
-    if found.value and not float(value):
-        value = ("< " if found.value > 0 else "> -") + f"{10.0**-decimals:.{decimals}f}"
-    # The unary plus turns a minus zero into a zero.
-    step = Decimal(1).scaleb(-decimals)
-    low = +Decimal(str(found.low)).quantize(step, ROUND_FLOOR)
-    high = +Decimal(str(found.high)).quantize(step, ROUND_CEILING)
-    return f"{value} ({low}-{high})"
-
-
 # Tables
 
 
 def _latency_table(bench: Bench) -> Table:
     # Broken by hand to fit 80 columns: rich breaks the cells of a narrow terminal inside a number.
-    shown = _table(_explained(bench), "runtime", *_COLUMNS[:4], "people\n/s", "ratio", "PCKh, drop", "shift\npx", "")
+    columns = ("p50\np90", "p99\nmax", "people\n/s", "ratio", "PCKh, drop", "shift\npx", "")
+    shown = _table(_explained(bench), "runtime", *columns)
     shown.collapse_padding = True
     for column in shown.columns[1:]:
         column.no_wrap = True
     for row, latency in _entries(bench):
-        *times, ratio, pckh, drop, shift, passed = _cells(bench, row, latency)
-        score = _NOTHING if pckh == drop == _NOTHING else f"{pckh}, {drop}"
+        p50, p90, p99, most, speed, ratio, pckh, drop, shift, passed = _cells(bench, row, latency)
         who = _who(bench, row, latency).replace(", batch", "\nbatch")
-        cells = (who, *times, *(cell.replace(" (", "\n(") for cell in (ratio, score)), shift, passed)
-        shown.add_row(*map(Text, cells))
+        times = (_joined(p50, "\n", p90), _joined(p99, "\n", most))
+        ranged = (cell.replace(" (", "\n(") for cell in (ratio, _joined(pckh, ", ", drop)))
+        shown.add_row(*map(Text, (who, *times, speed, *ranged, shift, passed)))
     failed = [f"{label(bench, row)} could not run: {_one_line(row.failed)}" for row in bench.rows if row.failed]
     shown.caption = Text("\n".join(failed)) if failed else None
     return shown
+
+
+def _joined(first: str, between: str, second: str) -> str:
+    """Two numbers in one cell, and one dash where there is neither."""
+    return DASH if first == second == DASH else f"{first}{between}{second}"
 
 
 def _explained(bench: Bench) -> str:
@@ -177,18 +142,13 @@ def _cells(bench: Bench, row: Row, latency: Latency | None) -> list[str]:
         total = latency.total
         times = [total.p50, total.p90, total.p99, total.max, latency.throughput]
     return [
-        *map(figure, times),
-        _ratio(latency.ratio) if latency and latency.ratio else _NOTHING,
-        percent(agreement.pckh) if agreement else _NOTHING,
-        interval(agreement.drop) if agreement else _NOTHING,
-        figure(agreement.shift_max) if agreement else _NOTHING,
+        *map(number, times),
+        interval(latency.ratio if latency else None),
+        percent(agreement.pckh if agreement else None),
+        interval(agreement.drop if agreement else None),
+        number(agreement.shift_max if agreement else None),
         "PASS" if row.passed else "FAIL",
     ]
-
-
-def _ratio(found: Interval) -> str:
-    # A GPU's time over a processor's may be a hundredth: two significant digits at least.
-    return interval(found, max(2, 1 - math.floor(math.log10(found.value))))
 
 
 def _loop_table(bench: Bench) -> Table:
@@ -198,7 +158,7 @@ def _loop_table(bench: Bench) -> Table:
     shown = _table("The loop on the film: ms a frame, p50 / p99", "stage", *names)
 
     def add(name: str, cells: Sequence[str], style: str = "") -> None:
-        if any(cell != _NOTHING for cell in cells):
+        if any(cell != DASH for cell in cells):
             shown.add_row(name, *map(Text, cells), style=style)
 
     others = dict.fromkeys(stage for _, loop in loops for stage in loop.stages if stage not in _STAGES)
@@ -207,20 +167,20 @@ def _loop_table(bench: Bench) -> Table:
         for part in ("copy in", "copy out") if stage == "network" else ():
             add(f"  of it {part}, a call", [_copy(row, part) for row, _ in loops], "dim")
     add("whole frame", [_both(loop.total) for _, loop in loops], "bold")
-    add("first frame", [figure(loop.first) for _, loop in loops])
-    add("frames a second", [figure(loop.fps) for _, loop in loops], "bold")
+    add("first frame", [number(loop.first) for _, loop in loops])
+    add("frames a second", [number(loop.fps) for _, loop in loops], "bold")
     add("age when drawn", [_both(loop.age) for _, loop in loops], "bold")
     add("dropped by the camera", [_dropped(loop) for _, loop in loops])
     return shown
 
 
 def _both(found: Spread | None) -> str:
-    return f"{figure(found.p50)} / {figure(found.p99)}" if found else _NOTHING
+    return f"{number(found.p50)} / {number(found.p99)}" if found else DASH
 
 
 def _copy(row: Row, part: str) -> str:
     """Only the device knows what copying takes, and it was asked while single calls were timed."""
-    return figure(row.latency[0].stages.get(part)) if row.latency else _NOTHING
+    return number(row.latency[0].stages.get(part)) if row.latency else DASH
 
 
 def _dropped(loop: Loop) -> str:
@@ -228,7 +188,9 @@ def _dropped(loop: Loop) -> str:
 
 
 def _cost_table(bench: Bench) -> Table:
-    columns = ("import", "open", "first", "warm-up", "MB", "MB on device", "floor", "share")
+    on_device = any(row.memory and row.memory.device_mb is not None for row in bench.rows)
+    sizes = ("MB", "MB on device") if on_device else ("MB",)
+    columns = ("import", "open", "first", "warm-up", *sizes, "floor", "share")
     title = "To begin, ms and calls; memory; least time of the network in ms, and its share of the measured"
     shown = _table(title, "runtime", *columns)
     words = [f"{label(bench, row)}: {row.roofline.words}" for row in bench.rows if row.roofline]
@@ -237,11 +199,11 @@ def _cost_table(bench: Bench) -> Table:
         start, memory, roofline = row.start, row.memory, row.roofline
         if not (start or memory or roofline):
             continue
-        calls = f"{start.warm_up}{'' if start.settled else ', not settled'}" if start else _NOTHING
-        begin = map(figure, (start.load, start.open, start.first)) if start else [_NOTHING] * 3
-        held = (figure(memory.process_mb), figure(memory.device_mb)) if memory else (_NOTHING,) * 2
-        limit = (figure(roofline.floor), share(roofline.share)) if roofline else (_NOTHING,) * 2
-        shown.add_row(*map(Text, (label(bench, row), *begin, calls, *held, *limit)))
+        calls = f"{start.warm_up}{'' if start.settled else ', not settled'}" if start else DASH
+        begin = map(number, (start.load, start.open, start.first)) if start else [DASH] * 3
+        held = (number(memory.process_mb), number(memory.device_mb)) if memory else (DASH,) * 2
+        limit = (number(roofline.floor), share(roofline.share)) if roofline else (DASH,) * 2
+        shown.add_row(*map(Text, (label(bench, row), *begin, calls, *held[: len(sizes)], *limit)))
     return shown
 
 
@@ -271,23 +233,32 @@ def _is_reference(bench: Bench, row: Row) -> bool:
 def _agreed(bench: Bench) -> str:
     others = [row for row in bench.rows if not _is_reference(bench, row)]
     compared = [row.agreement for row in others if row.agreement]
+    if not compared and len(bench.rows) == 1:
+        return f"{label(bench, bench.rows[0])} ran, and there was nothing to compare it with"
     if not compared:
         return f"{len(bench.rows)} of {len(bench.rows)} runtimes ran, and there was nothing to compare them with"
+    several = f"{len(compared)} of {len(others)} runtimes agree"
+    agree = several if len(others) > 1 else f"{label(bench, others[0])} agrees"
+    whom = _references(bench)
+    whom += "," if "," in whom else ""
     people = f"{max(one.people for one in compared)} people ({', '.join(bench.data)})"
-    worst = figure(max(one.shift_max for one in compared))
-    return f"{len(compared)} of {len(others)} runtimes agree with {_references(bench)} on {people}, worst {worst} px"
+    worst = number(max(one.shift_max for one in compared))
+    return f"{agree} with {whom} on {people}, worst {worst} px"
 
 
 def _fastest(bench: Bench, network: str) -> str:
-    """Of those that passed, at the smallest batch; "" where none did."""
+    """Of those that passed, at the smallest batch; "" where none did. A lone runtime has been named already."""
     rows = [row for row in bench.rows if row.network == network and row.passed and row.latency]
     if not rows:
         return ""
     row = min(rows, key=lambda row: row.latency[0].total.p50)
     first = row.latency[0]
+    times = f"{number(first.total.p50)} ms p50, {number(first.total.p99)} p99"
+    if len(bench.rows) == 1:
+        return times + (f" at batch {first.batch}" if first.batch != 1 else "")
     base = ratio_base(bench, network)
-    ratio = f" ({_ratio(first.ratio).split(' (')[0]}x {base.name})" if first.ratio and base else ""
-    return f"fastest {_who(bench, row, first)} {figure(first.total.p50)} ms p50, {figure(first.total.p99)} p99{ratio}"
+    ratio = f" ({interval(first.ratio).partition(' (')[0]}x {base.name})" if first.ratio and base else ""
+    return f"fastest {_who(bench, row, first)} {times}{ratio}"
 
 
 def _one_line(text: str) -> str:

@@ -72,13 +72,16 @@ def run_bench(request: Request, say: Say = lambda line: None) -> Found:
     with TemporaryDirectory(prefix="hgrt-bench-") as folder:
         every: list[Network] = []
         for network in networks(request.weights):
-            whole, said = completed(network, wanted, Path(folder))
+            whole, lacking = completed(network, wanted, Path(folder))
+            if lacking and request.runtimes != "auto":
+                raise HgrtError("Not all of that can be measured.", f"{'. '.join(lacking)}.")
             every.append(whole)
-            notes += said
+            notes += lacking
         taking_part = [one for network in every for one in entrants(network, wanted, threads, request.trust)]
         if not taking_part:
             raise HgrtError("There is nothing to measure.", " ".join(f"{note}." for note in notes))
         plan = Plan(taking_part, request.batches, request.rounds, request.data, request.split)
+        judges = {network.name: _judge(network, threads, plan) for network in every}
         say("peak of this machine")
         before = peaks_in_fresh_process(threads)
         ledgers = measure(plan, say)
@@ -87,7 +90,7 @@ def run_bench(request: Request, say: Say = lambda line: None) -> Found:
         after = peaks_in_fresh_process(threads)
         peaks = {False: before.or_more(after), True: gpu_peaks() if on_gpu else None}
         say("summing up")
-        right, who = _right(every, ledgers, plan, threads, notes)
+        right = {network: _answers(judge, ledgers, plan) for network, judge in judges.items()}
         costs = {network.name: cost(network.onnx) if network.onnx else None for network in every}
         rows = tuple(_rows(ledgers, right, costs, peaks, request.demands))
     bench = Bench(
@@ -100,9 +103,9 @@ def run_bench(request: Request, say: Say = lambda line: None) -> Found:
         machine=describe(),
         conditions=watcher.finish(_own_seconds() - own),
         data=people,
-        reference=who,
+        reference={network: judge.name for network, judge in judges.items()},
         rows=rows,
-        notes=(*notes, *_about_default(rows)),
+        notes=(*notes, *_about_judges(judges), *_about_default(rows)),
     )
     return Found(bench, tuple(ledgers), right, request.data, request.split)
 
@@ -115,38 +118,43 @@ def _people(data: Sequence[Path], split: str, notes: list[str]) -> dict[str, int
     return {people.name: len(people) for people in sets}
 
 
-def _right(
-    every: Sequence[Network], ledgers: Sequence[Ledger], plan: Plan, threads: int, notes: list[str]
-) -> tuple[dict[str, list[Predictions]], dict[str, str]]:
-    """By network the answers that count as right, and whose they are."""
-    right: dict[str, list[Predictions]] = {}
-    who: dict[str, str] = {}
-    for network in every:
-        one = reference(network, threads)
-        source = network.checkpoint or network.onnx
-        stored = stored_answers(source) if source is not None and not plan.data else None
-        if stored is not None and (one is None or one.runtime != "torch"):
-            right[network.name], who[network.name] = stored
-        elif one is not None:
-            right[network.name], who[network.name] = _answers(one, ledgers, plan), one.name
-        else:
-            raise HgrtError(
-                f"There are no full-precision answers to compare those of {network.name} with.",
-                "Neither its checkpoint nor a full-precision ONNX file of it was given.",
-                "Give the checkpoint as well: hgrt bench FILE CHECKPOINT",
-            )
-        if one is not None and one.runtime != "torch" and stored is None:
-            notes.append(f"{network.name} was compared with {one.name}, not with torch: one runtime with another")
-    return right, who
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A judge who has answered before."""
+
+    name: str
+    answers: list[Predictions]
 
 
-def _answers(one: Entrant, ledgers: Sequence[Ledger], plan: Plan) -> list[Predictions]:
-    """Those of the entrant if it took part, else asked for now."""
+def _judge(network: Network, threads: int, plan: Plan) -> Entrant | _Stored:
+    """Whose answers count as right: torch's; where it cannot run those that are stored, or else ONNX Runtime's.
+
+    HgrtError where nobody can answer in full precision.
+    """
+    one = reference(network, threads)
+    source = network.checkpoint or network.onnx
+    if source is not None and not plan.data and (one is None or one.runtime != "torch"):
+        stored = stored_answers(source)
+        if stored is not None:
+            return _Stored(stored[1], stored[0])
+    if one is None:
+        raise HgrtError(
+            f"There are no full-precision answers to compare those of {network.name} with.",
+            "Neither its checkpoint nor a full-precision ONNX file of it was given.",
+            "Give the checkpoint as well: hgrt bench FILE CHECKPOINT",
+        )
+    return one
+
+
+def _answers(judge: Entrant | _Stored, ledgers: Sequence[Ledger], plan: Plan) -> list[Predictions]:
+    """Those that are stored, or those of the entrant if it took part; else it is asked for them now."""
+    if isinstance(judge, _Stored):
+        return judge.answers
     for ledger in ledgers:
         same = (ledger.entrant.runtime, ledger.entrant.weights, ledger.entrant.precision)
-        if same == (one.runtime, one.weights, one.precision) and not ledger.failed:
+        if same == (judge.runtime, judge.weights, judge.precision) and not ledger.failed:
             return ledger.answers
-    return answers_of(one, plan)
+    return answers_of(judge, plan)
 
 
 def _rows(
@@ -164,6 +172,12 @@ def _rows(
         on_gpu = ledger.info is not None and not ledger.info.threads
         found.append(row(ledger, base, right[network], costs[network], peaks[on_gpu], demands))
     return found
+
+
+def _about_judges(judges: Mapping[str, Entrant | _Stored]) -> list[str]:
+    """A word where no judge was torch: two runtimes may share an error."""
+    others = {name: one for name, one in judges.items() if isinstance(one, Entrant) and one.runtime != "torch"}
+    return [f"{name} was compared with {one.name}, not with torch" for name, one in others.items()]
 
 
 def _about_default(rows: Sequence[Row]) -> list[str]:

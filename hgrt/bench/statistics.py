@@ -15,8 +15,16 @@ from hgrt.bench.results import Interval, Spread
 
 SETTLED = 0.03  # two successive medians that differ by less count as the same
 WINDOW = 5  # runs in each of them
+RUNS_DIFFER = 0.03
+"""Standard deviation, as a share, of what differs between two benchmarks and not between the processes of one: the
+machine's slow moods. Measured on two cores of a virtual machine: four benchmarks in a row, ratios of onnxruntime and
+openvino to torch at batch 1."""
+
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131)
 """97.5 % quantiles of Student's t for 1, 2, 3, ... degrees of freedom; more are taken as the last."""
+
+NORMAL = 1.96
+"""The same of the normal distribution."""
 
 
 def spread(samples: ArrayLike) -> Spread:
@@ -42,7 +50,8 @@ def ratio(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) ->
     p counts processes, b the blocks in each. A process has its own luck (where its memory lies, which core it gets), so
     processes are the sample and not runs: the ratio is the geometric mean over processes of the median over blocks,
     and the interval is Student's for the next such mean, which is wider by the square root of 2 than the one for the
-    true mean. A repeated benchmark lands in it 19 times of 20. ValueError below two processes.
+    true mean, with `RUNS_DIFFER` on top. A repeated benchmark lands in it at least 19 times of 20. ValueError below two
+    processes.
     """
     if len(ours) < 2 or len(ours) != len(theirs):
         raise ValueError("a ratio with an interval takes at least two processes of each")
@@ -50,6 +59,7 @@ def ratio(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) ->
         [np.median(np.log(np.divide(mine, other))) for mine, other in zip(ours, theirs, strict=True)],
     )
     degrees = len(logs) - 1
-    half = STUDENT[min(degrees, len(STUDENT)) - 1] * float(logs.std(ddof=1)) * math.sqrt(2 / len(logs))
+    within = STUDENT[min(degrees, len(STUDENT)) - 1] * float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    half = math.sqrt(2) * math.hypot(within, NORMAL * RUNS_DIFFER)
     middle = float(logs.mean())
     return Interval(math.exp(middle), math.exp(middle - half), math.exp(middle + half))

@@ -22,7 +22,7 @@ from hgrt.bench.results import Memory
 from hgrt.bench.statistics import settled
 from hgrt.data.sample import People, Sample
 from hgrt.estimator import PoseEstimator
-from hgrt.evaluation.predict import Predictions
+from hgrt.evaluation.predict import Predictions, refuse_other_joints
 from hgrt.live.acted import ActedCamera
 from hgrt.live.clock import Stopwatch
 from hgrt.live.hud import draw_overlay
@@ -86,6 +86,7 @@ class Worker:
         start = time.perf_counter()
         estimator = self._estimator = PoseEstimator.over(self._open())
         opened = time.perf_counter()
+        refuse_other_joints(estimator.backend.info)
         size = estimator.backend.info.spec.input
         estimator.backend.keypoints(np.zeros((1, size, size, 3), np.uint8))
         return Opened(estimator.backend.info, 1000 * (opened - start), 1000 * (time.perf_counter() - opened))

@@ -66,6 +66,7 @@ def evaluate(
     from hgrt.data.find import look, open_sets
     from hgrt.data.missing import no_data
     from hgrt.evaluation.export import check_predictions, write_json, write_predictions
+    from hgrt.evaluation.predict import refuse_other_joints
     from hgrt.evaluation.report import distinct, pooled, summarise
     from hgrt.evaluation.sheet import check_sheet, write_sheet
     from hgrt.evaluation.worst import worst_sheet
@@ -90,7 +91,7 @@ def evaluate(
             console.print(f"Note: {path} has no {split} split.", style="yellow", markup=False)
     with open_backend(runtime, weights, asked, threads, trust) as backend:
         info = backend.info
-        refuse_skeleton(info)
+        refuse_other_joints(info)
         console.print(f"{info.weights}: {info}; {view}", style="dim", markup=False)
         found = distinct(predict_all(backend, sets, view, batch))
     summaries = [summarise(one, protocol) for one in found]
@@ -149,16 +150,6 @@ def refuse_overwriting(outputs: Mapping[str, Path | None], inputs: Sequence[Path
                 "Writing there might destroy them.",
                 f"Give another {option}.",
             )
-
-
-def refuse_skeleton(info: BackendInfo) -> None:
-    """PCKh here is of MPII's joints in MPII's order."""
-    from hgrt.pose.skeleton import MPII
-
-    if info.spec.joints != MPII.joints:
-        raise HgrtError(
-            f"{info.weights} finds other joints than MPII's.", f"Its {len(info.spec.joints)}: {info.spec.joints}"
-        )
 
 
 def predict_all(backend: Backend, sets: Sequence[People], view: View, batch: int) -> list[Predictions]:

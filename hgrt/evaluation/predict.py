@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.data.sample import People, Sample
+from hgrt.errors import HgrtError
 from hgrt.pose import reference
 from hgrt.pose.geometry import Array, Box, Image, apply, compose, heatmap_to_image, invert, warp
 from hgrt.pose.heatmaps import Keypoints, Maps, decode
 from hgrt.pose.pckh import Result, pckh
 from hgrt.pose.pose import Pose
 from hgrt.pose.skeleton import MPII
+from hgrt.runtime.base import BackendInfo
 
 FLIP = list(MPII.flip)
 
@@ -140,6 +142,14 @@ def predict_poses(estimate: Estimate, people: People, done: Callable[[int], None
             found.append((pose.xy, pose.score))
         done(i + 1)
     return _predictions(people.name, rows, labels, found)
+
+
+def refuse_other_joints(info: BackendInfo) -> None:
+    """HgrtError unless the network finds MPII's joints in MPII's order: PCKh here is of those."""
+    if info.spec.joints != MPII.joints:
+        raise HgrtError(
+            f"{info.weights} finds other joints than MPII's.", f"Its {len(info.spec.joints)}: {info.spec.joints}"
+        )
 
 
 def _predictions(name: str, rows: list[int], labels: list[Sample], found: Sequence[tuple[Array, Array]]) -> Predictions:

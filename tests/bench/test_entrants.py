@@ -65,6 +65,11 @@ def test_an_engine_belongs_to_what_its_passport_names(tmp_path: Path) -> None:
     one, two = files(tmp_path, "one.pt", "two.pt")
     engine = place(tmp_path / "fast.engine", checkpoint_sha256=hashlib.sha256(b"two.pt").hexdigest())
     assert networks([one, two, engine]) == [Network("one", one), Network("two", two, None, engine)]
+    second = place(tmp_path / "crop.engine", checkpoint_sha256=hashlib.sha256(b"two.pt").hexdigest())
+    assert networks([two, engine, second]) == [
+        Network("two", two, None, engine),
+        Network("crop.engine", two, None, second),
+    ]
     assert networks([engine]) == [Network("fast.engine", None, None, engine)]
 
 
@@ -153,9 +158,12 @@ def test_without_the_exporter_a_word_says_what_is_left_out(tmp_path: Path, monke
     monkeypatch.setattr(module, "_exported", absent)
     network, notes = completed(Network("mine", bundled_weights(".pt")), [("onnxruntime", None)], tmp_path)
     assert network.onnx is None
-    assert notes == [
-        "onnxruntime and openvino were left out for mine: This needs the Python package 'onnx'. Install it."
-    ]
+    assert notes == ["onnxruntime was left out for mine: This needs the Python package 'onnx'. Install it."]
+
+
+def test_a_runtime_without_a_file_that_it_takes_is_named(tmp_path: Path) -> None:
+    _, notes = completed(Network("mine", onnx=bundled_weights()), [("onnxruntime", None), ("torch", None)], tmp_path)
+    assert notes == ["torch was left out for mine: it takes a checkpoint"]
 
 
 def test_a_half_precision_onnx_file_is_no_reference(tmp_path: Path) -> None:

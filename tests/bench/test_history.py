@@ -224,6 +224,13 @@ def test_what_passed_and_fails_now() -> None:
     assert not found.as_checks()[row_key(dead.rows[1])].passed
 
 
+@pytest.mark.parametrize(("failing", "regressed"), [({"p99", "drop"}, False), ({"p99", "bias"}, True)])
+def test_a_limit_of_the_user_that_does_not_hold_is_no_regression(failing: set[str], regressed: bool) -> None:
+    checks = tuple(Check(name, name not in failing, "") for name in ("precision", "bias", "drop", "p99"))
+    found = compare(on(3, agreeing()), with_row(agreeing(), 1, lambda row: replace(row, checks=checks)))
+    assert [change.regressed for change in found.changes] == [False, False, regressed, False]
+
+
 def test_a_row_that_is_new_is_told() -> None:
     found = compare(on(3, replace(agreeing(), rows=agreeing().rows[:1])), agreeing())
     assert found.lines()[-1] == "openvino bf16: was not measured on 2026-11-03"

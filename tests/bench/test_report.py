@@ -6,24 +6,11 @@ import io
 import re
 from dataclasses import replace
 
-import pytest
 from rich.console import Console
 
 from bench.sample import agreeing, sample_bench
-from hgrt.bench.report import (
-    figure,
-    interval,
-    label,
-    lines,
-    machine_words,
-    markdown,
-    percent,
-    ratio_base,
-    share,
-    tables,
-    verdict,
-)
-from hgrt.bench.results import Bench, Interval
+from hgrt.bench.report import label, lines, machine_words, markdown, ratio_base, tables, verdict
+from hgrt.bench.results import Bench, Interval, Row
 
 
 def printed(bench: Bench, width: int = 100) -> list[str]:
@@ -41,64 +28,16 @@ def words(line: str) -> str:
     return " ".join(line.split())
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (None, "-"),
-        (0.0, "0"),
-        (0.00099, "< 0.001"),
-        (0.0041, "0.004"),
-        (0.2134, "0.213"),
-        (6.512, "6.51"),
-        (65.12, "65.1"),
-        (651.2, "651"),
-        (12345.6, "12346"),
-        (float("inf"), "inf"),
-    ],
-)
-def test_a_figure_has_three_digits_and_is_never_nothing(value: float | None, shown: str) -> None:
-    assert figure(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("found", "decimals", "shown"),
-    [
-        (None, 2, "-"),
-        (Interval(0.57, 0.57, 0.57), 2, "0.57 (0.57-0.57)"),
-        (Interval(0.5712, 0.5588, 0.5812), 2, "0.57 (0.55-0.59)"),
-        (Interval(0.0, -0.0461, 0.041), 2, "0.00 (-0.05-0.05)"),
-        (Interval(0.004, -0.004, 0.0), 2, "< 0.01 (-0.01-0.00)"),
-        (Interval(-0.004, -0.02, -0.0), 2, "> -0.01 (-0.02-0.00)"),
-        (Interval(-0.5, -0.7, -0.001), 2, "-0.50 (-0.70-0.00)"),
-        (Interval(0.0123, 0.01201, 0.01259), 3, "0.012 (0.012-0.013)"),
-    ],
-)
-def test_an_interval_is_rounded_outwards(found: Interval | None, decimals: int, shown: str) -> None:
-    assert interval(found, decimals) == shown
-
-
-def test_percentages_are_whole_only_where_they_are() -> None:
-    assert [percent(value) for value in (None, 97.816, 99.996, 100.0, 0.0)] == [
-        "-",
-        "97.82",
-        "> 99.99",
-        "100.00",
-        "0.00",
-    ]
-    assert [share(value) for value in (0.0, 0.004, 0.384, 1.04)] == ["0 %", "< 1 %", "38 %", "104 %"]
-
-
 def test_the_tables_hold_every_row() -> None:
     latency, loop, cost = printed(sample_bench())
     rows = [words(line) for line in latency.splitlines()]
-    assert "torch fp32 11.4 12.3 15.0 27.4 87.6 - 97.81, 0.00 0 PASS" in rows
-    assert "openvino bf16 4.21 4.55 5.52 10.1 237 0.37 97.81, < 0.01 2.31 FAIL" in rows
-    assert rows[rows.index("openvino bf16 4.21 4.55 5.52 10.1 237 0.37 97.81, < 0.01 2.31 FAIL") + 1] == (
-        "(0.36-0.38) (-0.05-0.09)"
-    )
-    assert "tensorrt fp16 - - - - - - - - FAIL" in rows
+    where = rows.index("torch fp32 11.4 15.0 87.6 - 97.81, 0.00 0 PASS")
+    assert rows[where + 1] == "12.3 27.4 (0.00 to 0.00)"
+    where = rows.index("openvino bf16 4.21 5.52 237 0.37 97.81, < 0.01 2.31 FAIL")
+    assert rows[where + 1] == "4.55 10.1 (0.36 to 0.38) (-0.05 to 0.09)"
+    assert "tensorrt fp16 - - - - - - FAIL" in rows
     # What stands in brackets is text, and no markup of rich's.
-    assert "tensorrt fp16 could not run: [TRT] there is no NVIDIA GPU | none was found" in rows
+    assert "tensorrt fp16 could not run: [TRT] there is no NVIDIA GPU | none was found" in words(latency)
     assert sum("batch 4" in row for row in rows) == 2
 
     stages = [words(line) for line in loop.splitlines()]
@@ -118,8 +57,32 @@ def test_the_tables_hold_every_row() -> None:
 
 
 def test_at_80_columns_nothing_is_cut() -> None:
-    wide, narrow = printed(sample_bench(), 200), printed(sample_bench(), 80)
-    assert sorted(words("".join(narrow)).split()) == sorted(words("".join(wide)).split())
+    def long(row: Row) -> Row:
+        """Numbers that are as wide as they become in practice."""
+        first = row.latency[0]
+        total = replace(first.total, p50=0.612, p90=0.655, p99=0.812, max=12345.0)
+        first = replace(first, total=total, throughput=98765.0, ratio=Interval(0.3731, 0.3685, 0.3779))
+        assert row.agreement is not None
+        agreement = replace(row.agreement, pckh=99.998, shift_max=0.0002)
+        return replace(row, runtime="onnxruntime", latency=(first, *row.latency[1:]), agreement=agreement)
+
+    bench = sample_bench()
+    for shown in (bench, replace(bench, rows=(bench.rows[0], long(bench.rows[1]), bench.rows[2]))):
+        wide, narrow = printed(shown, 200), printed(shown, 80)
+        assert sorted(words("".join(narrow)).split()) == sorted(words("".join(wide)).split())
+
+
+def test_what_only_a_device_tells_is_left_out_where_there_is_none() -> None:
+    def on_a_processor(row: Row) -> Row:
+        latency = tuple(replace(one, stages={"network": 4.0, "decode": 0.2}) for one in row.latency)
+        return replace(row, latency=latency, memory=replace(row.memory, device_mb=None) if row.memory else None)
+
+    _, loop, cost = printed(agreeing())
+    assert "of it copy in" in loop and "MB on device" in words(cost)
+    bench = agreeing()
+    _, loop, cost = printed(replace(bench, rows=tuple(map(on_a_processor, bench.rows))))
+    assert "copy" not in loop and "device" not in cost
+    assert "torch fp32 1430 85.1 64.0 40 413 7.32 38 %" in map(words, cost.splitlines())
 
 
 def test_a_stage_of_its_own_name_and_missing_parts_are_shown() -> None:
@@ -129,7 +92,7 @@ def test_a_stage_of_its_own_name_and_missing_parts_are_shown() -> None:
     stages = {**torch.loop.stages, "smooth": torch.loop.total}
     bare = replace(other, start=None, memory=None, loop=None, agreement=None, roofline=None, latency=())
     latency, loop, cost = printed(replace(bench, rows=(replace(torch, loop=replace(torch.loop, stages=stages)), bare)))
-    assert any(words(line) == "openvino bf16 - - - - - - - - PASS" for line in latency.splitlines())
+    assert any(words(line) == "openvino bf16 - - - - - - PASS" for line in latency.splitlines())
     assert any(words(line) == "smooth 14.9 / 23.8" for line in loop.splitlines())
     assert "openvino" not in loop and "openvino" not in cost
     assert len(tables(replace(bench, rows=(bare,)))) == 1
@@ -146,7 +109,7 @@ def test_each_failure_has_its_line() -> None:
 
 def test_the_verdict_is_one_line() -> None:
     assert verdict(agreeing()) == (
-        "PASS: hgrt 0.3.0 bench, 1 of 1 runtimes agree with torch fp32 on 175 people (clip), worst 0.004 px; "
+        "PASS: hgrt 0.3.0 bench, openvino bf16 agrees with torch fp32 on 175 people (clip), worst 0.004 px; "
         "fastest openvino bf16 4.21 ms p50, 5.52 p99 (0.37x torch fp32); AMD EPYC, 2 cores; 2026-11-22"
     )
     # The faster one failed, so it is not the fastest.
@@ -158,8 +121,22 @@ def test_the_verdict_is_one_line() -> None:
     assert "\n" not in verdict(replace(sample_bench(), rows=(broken,)))
     nothing = verdict(replace(sample_bench(), rows=()))
     assert nothing == "FAIL: hgrt 0.3.0 bench, no runtime was measured; AMD EPYC, 2 cores; 2026-11-22"
-    alone = verdict(replace(agreeing(), rows=agreeing().rows[:1]))
-    assert alone.startswith("PASS: hgrt 0.3.0 bench, 1 of 1 runtimes ran, and there was nothing to compare them with;")
+
+
+def test_the_verdict_of_a_lone_runtime_names_it_once() -> None:
+    reference, other = agreeing().rows
+    assert verdict(replace(agreeing(), rows=(reference,))) == (
+        "PASS: hgrt 0.3.0 bench, torch fp32 ran, and there was nothing to compare it with; "
+        "11.4 ms p50, 15.0 p99; AMD EPYC, 2 cores; 2026-11-22"
+    )
+    alone = replace(agreeing(), rows=(other,), reference={"lite": "torch fp32, stored (torch 2.9.1)"})
+    assert verdict(alone) == (
+        "PASS: hgrt 0.3.0 bench, openvino bf16 agrees with torch fp32, stored (torch 2.9.1), on 175 people (clip), "
+        "worst 0.004 px; 4.21 ms p50, 5.52 p99; AMD EPYC, 2 cores; 2026-11-22"
+    )
+    assert "; 15.1 ms p50, 19.8 p99 at batch 4;" in verdict(
+        replace(alone, rows=(replace(other, latency=other.latency[1:]),))
+    )
 
 
 def test_two_networks_are_told_apart() -> None:
@@ -188,7 +165,7 @@ def test_ratios_are_to_the_row_without_one() -> None:
     assert ratio_base(replace(bench, rows=bench.rows[:1]), "lite") is None
     assert ratio_base(bench, "other") is None
     stored = replace(agreeing(), reference={"lite": "torch fp32, stored (2.9.1)"})
-    assert "2 of 2 runtimes agree with torch fp32, stored (2.9.1) on" in verdict(stored)
+    assert "2 of 2 runtimes agree with torch fp32, stored (2.9.1), on" in verdict(stored)
     assert "(0.37x torch fp32);" in verdict(stored)
 
 
@@ -206,7 +183,7 @@ def test_markdown_is_a_table_whatever_stands_in_it() -> None:
     cells = [re.findall(r"(?:\\.|[^|\\])+(?=\|)", line.removeprefix("|")) for line in table.splitlines()]
     assert [len(row) for row in cells] == [11] * 7
     assert set("".join(cells[1])) <= set("-: ")
-    assert cells[4][6].strip() == "0.37 (0.36-0.38)"
+    assert cells[4][6].strip() == "0.37 (0.36 to 0.38)"
     assert cells[4][10].strip() == "FAIL: shift, flips"
     assert cells[6][10].strip() == r"FAIL: a \| b c \<d> \\\| e"
     assert foot.strip().endswith("AMD EPYC, 2 cores, 2026-11-22, hgrt 0.3.0: ``` hgrt bench `a|b` ``c`` ```")

@@ -132,6 +132,16 @@ def test_weights_are_not_overwritten(tmp_path: Path) -> None:
     assert mine.read_bytes() == bundled_weights().read_bytes()
 
 
+def test_a_runtime_that_was_named_must_get_a_file_that_it_takes(tmp_path: Path) -> None:
+    shutil.copy(bundled_weights(), tmp_path / "mine.onnx")
+    refused(hgrt("bench", "mine.onnx", "--runtimes", "onnxruntime,torch", cwd=tmp_path), "it takes a checkpoint")
+
+
+def test_an_engine_alone_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    (tmp_path / "mine.engine").write_bytes(b"a plan")
+    refused(hgrt("bench", "mine.engine", cwd=tmp_path), "nothing to measure", "mine.engine")
+
+
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a network")
     refused(hgrt("bench", "bad.onnx", cwd=tmp_path), "not an ONNX file")
