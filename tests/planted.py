@@ -33,7 +33,7 @@ class Plant:
     @property
     def entrant(self) -> Entrant:
         precision = "fp16" if self.fault == "fp32 as fp16" else "fp32"
-        return Entrant("lite", "onnxruntime", bundled_weights(), precision, self)  # type: ignore[arg-type]
+        return Entrant("lite", "onnxruntime", bundled_weights(), precision, self, "planted")  # type: ignore[arg-type]
 
 
 class Faulty(Backend):
@@ -75,7 +75,7 @@ class Instant:
         return Faulty(_Peaks(self.name), self.fault)
 
     def entrant(self, weights: Path) -> Entrant:
-        return Entrant("peaks", self.name, weights, "fp32", self)
+        return Entrant("peaks", self.name, weights, "fp32", self, "nowhere")
 
 
 class _Peaks(Backend):

@@ -35,13 +35,14 @@ class Opener:
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A network on a runtime. `open` can be sent to another process."""
+    """A network on a runtime. `open` can be sent to another process; `source` says where `weights` are from."""
 
     network: str
     runtime: str
     weights: Path
     precision: Precision
     open: Callable[[], Backend]
+    source: str
 
     @property
     def name(self) -> str:
@@ -51,16 +52,27 @@ class Entrant:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Files of the same weights, in the forms that runtimes take; None where there is none."""
+    """Files of the same weights, in the forms that runtimes take; None where there is none.
+
+    `exported`: the ONNX file was made of the checkpoint just now.
+    """
 
     name: str
     checkpoint: Path | None = None
     onnx: Path | None = None
     engine: Path | None = None
+    exported: bool = False
 
     def file(self, runtime: str) -> Path | None:
         """What `runtime` opens."""
         return {"torch": self.checkpoint, "tensorrt": self.engine}.get(runtime, self.onnx)
+
+    def source(self, path: Path) -> str:
+        """Where one of its files is from, without the places that only this machine has."""
+        if self.exported and path == self.onnx:
+            return f"{self.checkpoint}, exported"
+        bundled = path in (bundled_weights(".pt"), bundled_weights(".onnx"))
+        return f"{path.name}, bundled" if bundled else str(path)
 
 
 Wanted = tuple[str, Precision | None]
@@ -180,7 +192,7 @@ def completed(network: Network, wanted: Iterable[Wanted], scratch: Path) -> tupl
     if {"onnxruntime", "openvino"} & set(names) and network.onnx is None and network.checkpoint is not None:
         target = scratch / f"{len(list(scratch.iterdir()))}.onnx"
         try:
-            network = replace(network, onnx=_exported(network.checkpoint, target))
+            network = replace(network, onnx=_exported(network.checkpoint, target), exported=True)
         except HgrtError as error:
             why |= dict.fromkeys(("onnxruntime", "openvino"), f"{error.what} {error.fix}")
     absent = [name for name in names if network.file(name) is None]
@@ -208,9 +220,7 @@ def entrants(network: Network, wanted: Iterable[Wanted], threads: int, trust: bo
             continue
         precision = asked or own_precision(path)
         if asked is not None or runtime != "openvino" or precision == "fp32":  # few CPUs run half precision there
-            found.append(
-                Entrant(network.name, runtime, path, precision, Opener(runtime, path, precision, threads, trust))
-            )
+            found.append(_entrant(network, runtime, path, precision, threads, trust))
     return found
 
 
@@ -219,8 +229,13 @@ def reference(network: Network, threads: int) -> Entrant | None:
     for runtime in ("torch", "onnxruntime"):
         path = network.file(runtime)
         if path is not None and not unavailable(runtime) and own_precision(path) == "fp32":
-            return Entrant(network.name, runtime, path, "fp32", Opener(runtime, path, "fp32", threads, False))
+            return _entrant(network, runtime, path, "fp32", threads, trust=False)
     return None
+
+
+def _entrant(network: Network, runtime: str, path: Path, precision: Precision, threads: int, trust: bool) -> Entrant:
+    opener = Opener(runtime, path, precision, threads, trust)
+    return Entrant(network.name, runtime, path, precision, opener, network.source(path))
 
 
 def own_precision(path: Path) -> Precision:

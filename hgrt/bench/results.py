@@ -208,7 +208,7 @@ class Row:
     """One network on one runtime. Where `failed` says why it could not run, nothing was measured.
 
     network   which weights, by name
-    weights   file that was opened, `sha256` of it
+    weights   where the file that was opened is from, `sha256` of it
     asked, running  precision; `threads` of a CPU, 0 on a GPU
     """
 

@@ -45,7 +45,7 @@ def row(
         running=info.running if info else entrant.precision,
         threads=info.threads if info else 0,
         versions=dict(info.versions) if info else {},
-        weights=str(entrant.weights),
+        weights=entrant.source,
         sha256=sha256(entrant.weights),
         failed=ledger.failed,
     )

@@ -127,13 +127,14 @@ class _Stored:
 
 
 def _judge(network: Network, threads: int, plan: Plan) -> Entrant | _Stored:
-    """Whose answers count as right: torch's; where it cannot run those that are stored, or else ONNX Runtime's.
+    """Whose answers count as right: torch's; those that are stored of it if it takes no part; or else ONNX Runtime's.
 
     HgrtError where nobody can answer in full precision.
     """
     one = reference(network, threads)
     source = network.checkpoint or network.onnx
-    if source is not None and not plan.data and (one is None or one.runtime != "torch"):
+    takes_part = any((other.network, other.name) == (network.name, "torch fp32") for other in plan.entrants)
+    if source is not None and not plan.data and not takes_part:
         stored = stored_answers(source)
         if stored is not None:
             return _Stored(stored[1], stored[0])

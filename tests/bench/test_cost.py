@@ -13,7 +13,7 @@ from hgrt.errors import HgrtError
 from hgrt.model.spec import ModelSpec
 from hgrt.runtime.base import asset, bundled_weights
 
-SMALL = ModelSpec(stacks=2, channels=16, gate="raw", latent=8, input=128)
+SMALL = ModelSpec(stacks=1, channels=16, gate="raw", latent=8, input=128)
 TINY = ModelSpec(stacks=1, channels=8, gate="none", block="postact", stem="light", input=64)
 
 

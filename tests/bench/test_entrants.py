@@ -133,6 +133,7 @@ def test_every_runtime_gets_the_file_it_takes() -> None:
         ("torch fp32", ".pt"),
         ("openvino bf16", ".onnx"),
     ]
+    assert [one.source for one in found] == ["lite.onnx, bundled", "lite.pt, bundled", "lite.onnx, bundled"]
     assert found[0].open == Opener("onnxruntime", bundled_weights(), "fp32", 2, False)
     with Opener("onnxruntime", bundled_weights(), "fp32", 1, False)() as backend:
         assert backend.info.threads == 1
@@ -147,6 +148,8 @@ def test_a_checkpoint_is_exported_for_who_takes_onnx(tmp_path: Path) -> None:
     whole, notes = completed(network, [("onnxruntime", None)], scratch)
     assert whole.onnx is not None and whole.onnx.parent == scratch and notes == []
     assert own_precision(whole.onnx) == "fp32"
+    [only] = entrants(whole, [("onnxruntime", None)], 1, False)
+    assert only.source == f"{alone}, exported"
     unneeded, _ = completed(network, [("torch", None)], scratch)
     assert unneeded.onnx is None
 

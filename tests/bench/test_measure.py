@@ -90,7 +90,7 @@ def test_an_engine_with_a_stale_passport_is_caught(tmp_path: Path, monkeypatch: 
     engine = place(tmp_path / "old.engine")
     engine.write_bytes(b"another plan than the passport's")
     opener = Opener("tensorrt", engine, "fp16", 1, False)
-    ledger = Ledger(module.Entrant("old", "tensorrt", engine, "fp16", opener))
+    ledger = Ledger(module.Entrant("old", "tensorrt", engine, "fp16", opener, str(engine)))
     module._attempt(ledger, opener)
     assert "changed" in ledger.failed, ledger.failed
     judged = row(ledger, None, [], None, None, Demands())
