@@ -32,7 +32,7 @@ def describe(root: Path = ROOT) -> Machine:
     identity = (told("etc/machine-id", root), cpu, str(cores), name, platform.system(), platform.machine())
     return Machine(
         key=hashlib.sha256("\n".join(identity).encode()).hexdigest()[:12],
-        system=f"{platform.system()} {platform.release()}",
+        system=f"{platform.system()} {platform.release().partition('-')[0]}",
         python=platform.python_version(),
         cpu=cpu,
         cores=cores,

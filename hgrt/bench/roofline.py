@@ -179,6 +179,8 @@ def roofline(
     floor = max(arithmetic, memory)
     share = floor / network_ms
     peak = f"the measured {known} peak of {peaks.gflops[known]:,.0f} GFLOPS"
+    if known != precision:
+        peak += f" (that of {precision} is not known)"
     if arithmetic < memory:
         peak = f"the measured {peaks.gbs:,.0f} GB/s of memory"
     each = batched_ms[1] / batched_ms[0] if batched_ms else network_ms
@@ -216,7 +218,7 @@ def _bound(share: float, peak: str, by_arithmetic: bool) -> str:
     kind = "Compute-bound" if by_arithmetic else "Memory-bound"
     if share <= 1:
         return f"{kind}: {reached}."
-    why = "its convolutions need fewer operations" if by_arithmetic else "the weights stay in the caches"
+    why = "it needs fewer or cheaper operations" if by_arithmetic else "the weights stay in the caches"
     return f"{kind}: {reached}; either {why}, or the machine was busy while the peak was measured."
 
 

@@ -36,7 +36,10 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which part of the data.")] = "val",
     protocol: Annotated[
         str,
-        typer.Option(help="Which PCKh: standard (as HRNet and mmpose report it) or reference (the published code's)."),
+        typer.Option(
+            help="Which PCKh: standard (as HRNet and mmpose report it), limbs (12 joints, no head), or reference (the "
+            "published code's)."
+        ),
     ] = "standard",
     flip: Annotated[
         bool, typer.Option("--flip", help="Look at the mirrored person too, as the published evaluation does.")

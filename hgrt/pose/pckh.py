@@ -4,6 +4,8 @@ here.
     reference   the published hourglass code: all 16 joints that have x != 0, pooled, error strictly below the bound
     standard    the MPII evaluation as HRNet and mmpose report it: 14 joints (no pelvis, no thorax), pooled by count,
                 error up to and including the bound
+    limbs       the same for the 12 joints from shoulders to wrists and from hips to ankles, which networks with another
+                idea of a head find as well
 
 All positions are in image pixels and `normalize` is MPII's head size, 0.6 x the diagonal of the head box.
 """
@@ -35,6 +37,7 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     "reference": Protocol("reference", (), inclusive=False),
     "standard": Protocol("standard", ("pelvis", "thorax"), inclusive=True),
+    "limbs": Protocol("limbs", ("pelvis", "thorax", "upper_neck", "head_top"), inclusive=True),
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -140,8 +140,8 @@ def test_the_floor_is_the_longer_of_arithmetic_and_memory() -> None:
         (CPU, 12.5, (8, 90.0), "fp32", ["Compute-bound: 80 % of the measured fp32 peak of 100 GFLOPS."]),
         (CPU, 50.0, (8, 390.0), "fp32", ["Overhead-bound: 20 %", "idle"]),
         (CPU, 50.0, None, "fp32", ["Overhead-bound: 20 %"]),
-        (CPU, 8.0, None, "fp32", ["Compute-bound: 125 %", "fewer operations", "busy"]),
-        (CPU, 12.5, None, "bf16", ["80 % of the measured fp32 peak"]),  # it has no other
+        (CPU, 8.0, None, "fp32", ["Compute-bound: 125 %", "fewer or cheaper operations", "busy"]),
+        (CPU, 12.5, None, "bf16", ["80 % of the measured fp32 peak", "that of bf16 is not known"]),  # it has no other
         (CPU, 40.0, (8, 100.0), "fp32", ["Launch-bound", "100 layers take 400 us", "takes 100 us", "larger batch"]),
         (GPU, 1.0, (8, 2.0), "fp16", ["Launch-bound", "layers take 10 us", "takes 0.02 us", "CUDA graphs"]),
         (GPU, 0.008, None, "fp16", ["Memory-bound: 62 % of the measured 2,000 GB/s"]),

@@ -135,7 +135,7 @@ def test_a_mistake_ends_in_plain_words(data: Path, tmp_path: Path) -> None:
         ({"split": "test"}, ["no test split", "one/none", "one/val"]),
         ({"split": "none"}, ["nobody in the none split"]),
         ({"data": ["gone"]}, ["no data folder gone"]),
-        ({"protocol": "pck"}, ["no protocol 'pck'", "reference, standard"]),
+        ({"protocol": "pck"}, ["no protocol 'pck'", "reference, standard, limbs"]),
         ({"cut": "square"}, ["--cut square", "exact, published, legacy"]),
         ({"protocol": "reference", "multi_scale": True}, ["exact cut only", "protocol reference", "--cut exact"]),
         ({"cut": "legacy", "multi_scale": True}, ["exact cut only", "The cut is legacy."]),
