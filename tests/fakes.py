@@ -6,14 +6,17 @@ given, as a real network would, so that searching, following and mapping back ar
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from hgrt.estimator import PoseEstimator
@@ -159,6 +162,26 @@ def hgrt(*arguments: object, cwd: Path, limit_s: float = 120) -> subprocess.Comp
     return subprocess.run(
         command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=limit_s, check=False
     )
+
+
+def hgrt_here(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The real program in this process, which has imported everything already: for what ends before it begins."""
+    from hgrt.cli.main import main
+
+    words, out, error = ["hgrt", *map(str, arguments)], io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error):
+        patch.setattr(sys, "argv", words)
+        patch.chdir(cwd)
+        for name, value in {"NO_COLOR": "1", "COLUMNS": "200"}.items():
+            patch.setenv(name, value)
+        for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+            patch.delenv(name, raising=False)
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), error.getvalue())
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:

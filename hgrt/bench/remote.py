@@ -10,7 +10,8 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -33,10 +34,10 @@ class Remote(Closing):
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make), name=name, daemon=True)
         start = time.perf_counter()
-        with _spared():
-            self._process.start()
-        theirs.close()  # the other end is the child's alone, so that its death is heard
         try:
+            with _spared():
+                self._process.start()
+            theirs.close()  # the other end is the child's alone, so that its death is heard
             self._receive()
         except BaseException:  # nobody else will end it
             self._kill()
@@ -78,9 +79,9 @@ class Remote(Closing):
         return answer
 
     def _kill(self) -> None:
-        if self._process.is_alive():
+        if self._process.pid is not None:
             self._process.kill()
-        self._process.join()
+            self._process.join()
 
     def _dead(self) -> HgrtError:
         self._process.join(FAREWELL_S)
@@ -95,14 +96,16 @@ def _spared() -> Iterator[None]:
 
     The parent itself hears it at the end: a child that is half told what to do would complain.
     """
+    posix = hasattr(signal, "pthread_sigmask")
+    if posix:
+        resource_tracker.ensure_running()  # it lets signals through again when it starts
     heard: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
-    blocked = {signal.SIGINT} if hasattr(signal, "pthread_sigmask") else set()  # Windows has none
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked) if blocked else set()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if posix else set()
     try:
         yield
     finally:
-        if blocked:
+        if posix:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         signal.signal(signal.SIGINT, handler)
     if heard:
@@ -112,21 +115,16 @@ def _spared() -> Iterator[None]:
 def _serve(pipe: Connection, make: Callable[[], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = make()
-    pipe.send((None, None))
-    while (request := _next(pipe)) is not None:
-        method, arguments = request
-        try:
-            pipe.send((getattr(worker, method)(*arguments), None))
-        except HgrtError as error:
-            pipe.send((None, error))
-        except Exception:  # whatever it is, it is the other side's to report
-            pipe.send((None, RuntimeError(traceback.format_exc())))
+    with suppress(BrokenPipeError, EOFError):  # the parent is gone
+        pipe.send((None, None))
+        while (request := pipe.recv()) is not None:
+            method, arguments = request
+            answer: tuple[Any, Exception | None]
+            try:
+                answer = (getattr(worker, method)(*arguments), None)
+            except HgrtError as error:
+                answer = (None, error)
+            except Exception:  # whatever it is, it is the other side's to report
+                answer = (None, RuntimeError(traceback.format_exc()))
+            pipe.send(answer)
     worker.close()
-
-
-def _next(pipe: Connection) -> Any:
-    """The next request; None at the end, also where the parent is gone."""
-    try:
-        return pipe.recv()
-    except EOFError:
-        return None

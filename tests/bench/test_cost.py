@@ -13,7 +13,6 @@ from hgrt.errors import HgrtError
 from hgrt.model.spec import ModelSpec
 from hgrt.runtime.base import asset, bundled_weights
 
-SMALL = ModelSpec(stacks=1, channels=16, gate="raw", latent=8, input=128)
 TINY = ModelSpec(stacks=1, channels=8, gate="none", block="postact", stem="light", input=64)
 
 
@@ -81,17 +80,16 @@ def made(spec: ModelSpec) -> Any:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """For a CPU with three people at once, for an engine from crops, and for one from frames."""
+    """For a CPU with three people at once, and for an engine in half precision that takes frames."""
     pytest.importorskip("onnxscript")
-    small, tiny = made(SMALL), made(TINY)
+    tiny = made(TINY)
     from hgrt.engine.onnx import export_engine_onnx, export_onnx
 
     folder = tmp_path_factory.mktemp("cost")
-    found = {name: folder / f"{name}.onnx" for name in ("three", "half", "frame")}
+    found = {name: folder / f"{name}.onnx" for name in ("three", "frame")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's exporter about torch itself
-        export_onnx(small, found["three"], batch=3)
-        export_engine_onnx(small, found["half"], "fp16")
+        export_onnx(tiny, found["three"], batch=3)
         export_engine_onnx(tiny, found["frame"], "fp16", crop=True)
     return found
 
@@ -126,20 +124,16 @@ def test_the_bundled_network_costs_what_torch_counts() -> None:
     assert cost(bundled_weights()).gflop == pytest.approx(counted(load_checkpoint(asset("lite.pt")))[0], rel=1e-9)
 
 
-@pytest.mark.parametrize(("name", "spec", "width"), [("three", SMALL, 4), ("half", SMALL, 2), ("frame", TINY, 2)])
-def test_every_kind_of_file_costs_what_torch_counts(
-    name: str, spec: ModelSpec, width: int, files: dict[str, Path]
-) -> None:
-    gflop, numbers = counted(made(spec))
+@pytest.mark.parametrize(("name", "width"), [("three", 4), ("frame", 2)])
+def test_every_kind_of_file_costs_what_torch_counts(name: str, width: int, files: dict[str, Path]) -> None:
+    gflop, numbers = counted(made(TINY))
     found = cost(files[name])
     assert found.gflop == pytest.approx(gflop, rel=1e-9)  # cutting and decoding multiply no matrices
     # Shapes, and what decoding takes, are parameters as well: a kilobyte or two.
     assert found.weights_mb == pytest.approx(numbers * width / 1e6, rel=0.01, abs=0.003)
 
 
-def test_half_precision_halves_the_bytes_and_is_told_without_the_conversions(files: dict[str, Path]) -> None:
+def test_half_precision_is_told_without_the_conversions(files: dict[str, Path]) -> None:
+    """ONNX Runtime adds them where the CPU cannot compute in half precision."""
     onnx = pytest.importorskip("onnx")
-    single, half = cost(files["three"]), cost(files["half"])
-    assert half.layers == pytest.approx(len(onnx.load(files["half"]).graph.node), abs=5)
-    # An engine's file has the decoding, and a factor and a summand where the other has one batch norm.
-    assert 0.5 < half.activations_mb / single.activations_mb < 0.7
+    assert cost(files["frame"]).layers == pytest.approx(len(onnx.load(files["frame"]).graph.node), abs=5)

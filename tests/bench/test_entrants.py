@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from hgrt.bench.entrants import (
     runtimes,
 )
 from hgrt.errors import HgrtError
+from hgrt.model.spec import ModelSpec
 from hgrt.runtime.base import BACKENDS, bundled_weights
 from runtime.engines import GPU, passport, place
 
@@ -141,7 +141,12 @@ def test_every_runtime_gets_the_file_it_takes() -> None:
 
 def test_a_checkpoint_is_exported_for_who_takes_onnx(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
-    alone = shutil.copy(bundled_weights(".pt"), tmp_path / "mine.pt")
+    from hgrt.model import save_checkpoint
+    from hgrt.model.hourglass import StackedHourglass
+
+    alone = tmp_path / "mine.pt"
+    small = ModelSpec(stacks=1, channels=8, gate="none", block="postact", stem="light", input=64)
+    save_checkpoint(alone, StackedHourglass(small))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     [network] = networks([alone])

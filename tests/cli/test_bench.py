@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,17 +10,20 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from fakes import environment, hgrt, refused
+from fakes import environment, hgrt, hgrt_here, refused
 from hgrt.bench import document
+from hgrt.bench.results import Check
+from hgrt.bench.run import Found
 from hgrt.cli.bench import parse_batches
 from hgrt.errors import HgrtError
 from hgrt.runtime.base import bundled_weights
 
-QUICK = ("bench", "--runtimes", "onnxruntime", "--rounds", 2, "--batch", 1, "--threads", 1)
+QUICK = ("bench", "--runtimes", "onnxruntime", "--rounds", 2, "--batch", 1, "--threads", 1, "--max-p99", 60_000)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def test_the_numbers_are_those_of_the_bundled_weights(folder: Path) -> None:
     assert latency.ratio is None and latency.total.p50 <= latency.total.p99 <= latency.total.max
     assert row.roofline is not None and row.roofline.gflop == pytest.approx(0.777, abs=0.01)
     assert row.loop is not None and row.loop.fps > 1
-    assert {check.name for check in row.checks} == {"precision", "bias", "shift", "flips", "drop"}
+    assert {check.name for check in row.checks} == {"precision", "bias", "shift", "flips", "drop", "p99"}
 
 
 def test_the_page_and_the_table_show_them(folder: Path) -> None:
@@ -69,13 +73,23 @@ def test_the_page_and_the_table_show_them(folder: Path) -> None:
     assert "| onnxruntime fp32" in table
 
 
-def test_a_later_run_is_compared_and_demands_fail_it(folder: Path) -> None:
-    done = hgrt(*QUICK, "--compare", "last", "--max-p99", "0.001", cwd=folder, limit_s=300)
+def test_a_later_run_is_compared_remembered_and_fails_where_a_check_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same numbers again, half an hour later, but for one check."""
+    first = document.read(folder / "a.json")
+    failing = Check("p99", False, "9.00 ms at batch 1, 8 allowed")
+    row = dataclasses.replace(first.rows[0], checks=(*first.rows[0].checks, failing))
+    date = (datetime.fromisoformat(first.date) + timedelta(minutes=30)).isoformat()
+    again = dataclasses.replace(first, date=date, rows=(row,))
+    monkeypatch.setattr("hgrt.cli.bench.run_with_status", lambda request: Found(again, (), {}, (), "val"))
+    done = hgrt_here(*QUICK, "--compare", "last", "--json", "b.json", cwd=folder)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "batch 1: p50" in done.stdout and "0.001 allowed" in done.stdout
+    assert "batch 1: p50" in done.stdout and "9.00 ms at batch 1, 8 allowed" in done.stdout
     assert done.stdout.strip().splitlines()[-1].startswith("FAIL: hgrt")
     [kept] = (folder / "history").glob("*.jsonl")
     assert len(kept.read_text().splitlines()) == 2
+    assert "regression" in {check.name for check in document.read(folder / "b.json").rows[0].checks}
 
 
 def test_ctrl_c_ends_all_its_processes(folder: Path) -> None:
@@ -123,36 +137,35 @@ def group(leader: int) -> list[str]:
     ],
 )
 def test_a_request_that_cannot_be_is_refused(arguments: list[str], words: list[str], tmp_path: Path) -> None:
-    refused(hgrt("bench", *arguments, cwd=tmp_path), *words)
+    refused(hgrt_here("bench", *arguments, cwd=tmp_path), *words)
 
 
 def test_weights_are_not_overwritten(tmp_path: Path) -> None:
     mine = Path(shutil.copy(bundled_weights(), tmp_path / "mine.onnx"))
-    refused(hgrt("bench", "mine.onnx", "--json", "mine.onnx", cwd=tmp_path), "there already")
+    refused(hgrt_here("bench", "mine.onnx", "--json", "mine.onnx", cwd=tmp_path), "there already")
     assert mine.read_bytes() == bundled_weights().read_bytes()
 
 
 def test_a_runtime_that_was_named_must_get_a_file_that_it_takes(tmp_path: Path) -> None:
     shutil.copy(bundled_weights(), tmp_path / "mine.onnx")
-    refused(hgrt("bench", "mine.onnx", "--runtimes", "onnxruntime,torch", cwd=tmp_path), "it takes a checkpoint")
+    refused(hgrt_here("bench", "mine.onnx", "--runtimes", "onnxruntime,torch", cwd=tmp_path), "it takes a checkpoint")
 
 
 def test_an_engine_alone_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     (tmp_path / "mine.engine").write_bytes(b"a plan")
-    refused(hgrt("bench", "mine.engine", cwd=tmp_path), "nothing to measure", "mine.engine")
+    refused(hgrt_here("bench", "mine.engine", cwd=tmp_path), "nothing to measure", "mine.engine")
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a network")
-    refused(hgrt("bench", "bad.onnx", cwd=tmp_path), "not an ONNX file")
+    refused(hgrt_here("bench", "bad.onnx", cwd=tmp_path), "not an ONNX file")
 
 
 def test_another_machines_numbers_are_refused_before_any_time_is_spent(folder: Path, tmp_path: Path) -> None:
     values = json.loads((folder / "a.json").read_text())
     values["machine"]["key"] = "0" * 12
     (tmp_path / "other.json").write_text(json.dumps(values))
-    done = hgrt("bench", "--compare", "other.json", cwd=tmp_path, limit_s=30)
-    refused(done, "different machines")
+    refused(hgrt("bench", "--compare", "other.json", cwd=tmp_path, limit_s=30), "different machines")
 
 
 def test_batches_come_in_order_and_once() -> None:

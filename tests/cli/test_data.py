@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fakes import hgrt, refused
+from fakes import hgrt, hgrt_here, refused
 from packing import jpeg, pack, tar
 
 pytest.importorskip("h5py")
@@ -130,12 +130,14 @@ def test_what_is_no_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "words.txt").write_text("words")
     (tmp_path / "words.h5").write_text("words")
-    refused(hgrt("data", "check", "gone", cwd=tmp_path), "no data folder gone", "MPII")
-    refused(hgrt("data", "check", "empty", cwd=tmp_path), "no data in empty", "packed, MPII and COCO", "docs/data.md")
-    refused(hgrt("data", "check", "words.txt", cwd=tmp_path), "words.txt is no data")
-    refused(hgrt("data", "check", "words.h5", cwd=tmp_path), "words.h5 cannot be read as HDF5")
-    refused(hgrt("data", "check", cwd=tmp_path), "Missing argument")
+    refused(hgrt_here("data", "check", "gone", cwd=tmp_path), "no data folder gone", "MPII")
+    refused(
+        hgrt_here("data", "check", "empty", cwd=tmp_path), "no data in empty", "packed, MPII and COCO", "docs/data.md"
+    )
+    refused(hgrt_here("data", "check", "words.txt", cwd=tmp_path), "words.txt is no data")
+    refused(hgrt_here("data", "check", "words.h5", cwd=tmp_path), "words.h5 cannot be read as HDF5")
+    refused(hgrt_here("data", "check", cwd=tmp_path), "Missing argument")
     pack(tmp_path / "mine")
-    refused(hgrt("data", "check", "mine", "--sheet", "s.gif", cwd=tmp_path), "s.gif", ".png")
-    refused(hgrt("data", "check", "mine", "--sheet", "gone/s.png", cwd=tmp_path), "s.png cannot be written")
+    refused(hgrt_here("data", "check", "mine", "--sheet", "s.gif", cwd=tmp_path), "s.gif", ".png")
+    refused(hgrt_here("data", "check", "mine", "--sheet", "gone/s.png", cwd=tmp_path), "s.png cannot be written")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "mine", "words.h5", "words.txt"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import golden
-from fakes import hgrt, refused
+from fakes import hgrt, hgrt_here, refused
 from hgrt.cli.export import export
 from hgrt.errors import HgrtError
 
@@ -39,7 +39,7 @@ def test_a_mistake_is_said_in_plain_words_and_changes_nothing(
     arguments: list[str], words: list[str], folder: Path
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    refused(hgrt("export", *arguments, cwd=folder), *words)
+    refused(hgrt_here("export", *arguments, cwd=folder), *words)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
