@@ -56,8 +56,9 @@ def write(path: Path, body: str = "fp16", said: dict[str, Any] | None = None, we
     )
 
 
-def write_frame(path: Path) -> Path:
-    """A file with the inputs of an engine that cuts crops itself; what it computes makes no sense."""
+def write_frame(path: Path, described: bool = False) -> Path:
+    """A file with the inputs of an engine that cuts crops itself, and says so if `described`; what it computes makes no
+    sense."""
     nodes = [
         helper.make_node("Cast", [FRAME], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels"], ["mean"], keepdims=0),
@@ -67,7 +68,9 @@ def write_frame(path: Path) -> Path:
         helper.make_tensor_value_info(FRAME, TensorProto.UINT8, [1, "height", "width", 3]),
         helper.make_tensor_value_info(AFFINES, TensorProto.FLOAT, ["batch", 2, 3]),
     ]
-    return _save(path, nodes, inputs, [helper.make_tensor_value_info(KEYPOINTS, TensorProto.FLOAT, ["batch", 2, 3])])
+    output = helper.make_tensor_value_info(KEYPOINTS, TensorProto.FLOAT, ["batch", 2, 3])
+    said = {METADATA_KEY: SPEC.to_json(), ENGINE_KEY: json.dumps({"precision": "fp16", "crop": True})}
+    return _save(path, nodes, inputs, [output], metadata=said if described else None)
 
 
 def write_refused(path: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fakes import environment, hgrt, refused
+from fakes import environment, hgrt, hgrt_here, refused
 from hgrt.cli.build_engine import bars, build_engine, parse_batches, parse_order
 from hgrt.engine.build import Phase
 from hgrt.errors import HgrtError
@@ -102,7 +102,7 @@ def test_a_mistake_is_said_in_plain_words_and_changes_nothing(
     arguments: list[str], words: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "text.pt").write_text("words\n" * 100)
-    refused(hgrt("build-engine", *arguments, cwd=tmp_path), *words)
+    refused(hgrt_here("build-engine", *arguments, cwd=tmp_path), *words)
     assert names(tmp_path) == ["text.pt"] and not (tmp_path / "engines").exists()
 
 

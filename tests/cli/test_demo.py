@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import typer
 
-from fakes import environment, hgrt, numbered, picture, read_video, refused, write_video
+from fakes import environment, hgrt, hgrt_here, numbered, picture, read_video, refused, write_video
 from hgrt import __version__
 from hgrt.cli.main import app
 from hgrt.runtime.base import asset
@@ -129,8 +129,7 @@ def test_a_mistake_is_said_in_plain_words_and_leaves_nothing_behind(
 ) -> None:
     before = contents(mess)
     source = [] if "--source" in arguments else ["--source", "film.avi"]
-    done = hgrt("demo", *source, *arguments, cwd=mess)
-    refused(done, *words)
+    refused(hgrt_here("demo", *source, *arguments, cwd=mess), *words)
     assert contents(mess) == before
 
 
