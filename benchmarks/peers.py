@@ -41,6 +41,7 @@ from peers_worker import FILM, LIMBS, PEERS, REFERENCE, Given, Image, Xy
 from hgrt.bench.conditions import Watcher
 from hgrt.bench.machine import describe
 from hgrt.bench.parity import agreement
+from hgrt.bench.people import bundled_film
 from hgrt.bench.statistics import ratio, spread
 from hgrt.data.find import open_sets
 from hgrt.data.sample import People
@@ -49,11 +50,8 @@ from hgrt.estimator import PoseEstimator
 from hgrt.evaluation.export import write_json
 from hgrt.evaluation.predict import Predictions
 from hgrt.files import check_writable, written_whole
-from hgrt.live.person import MARGIN
-from hgrt.live.source import Video
 from hgrt.model.spec import ModelSpec
 from hgrt.pose.geometry import Box, apply, warp
-from hgrt.runtime.base import asset
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("hgrt", "numpy", "onnxruntime")  # those of the peers stand in their rows
@@ -145,13 +143,17 @@ class Worker:
 
 def film(folder: Path) -> Predictions:
     """The bundled film written out for the peers, and its labels; squares are drawn around the true joints."""
-    known = json.loads(asset("clip.json").read_text(encoding="utf-8"))
-    truth = np.array(known["joints"], dtype=np.float64)
-    with Video(asset("clip.mp4")) as video:
-        pictures = [frame.bgr for frame in video]
-    everything = np.ones(truth.shape[:2], dtype=bool)
-    heads = np.array(known["head_size"], dtype=np.float64)
-    return _written(folder, FILM, pictures, [Box.around(joints, MARGIN) for joints in truth], truth, everything, heads)
+    people = bundled_film()
+    samples = [people.get(number) for number in range(len(people))]
+    return _written(
+        folder,
+        FILM,
+        [one.image for one in samples],
+        [one.box for one in samples],
+        np.stack([one.joints for one in samples]),
+        np.stack([one.evaluate for one in samples]),
+        np.array([one.normalize for one in samples]),
+    )
 
 
 def photos(folder: Path, people: People) -> Predictions:

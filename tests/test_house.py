@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "estimator": NETWORK,
     "engine": NETWORK | {"data", "engine"},
     "evaluation": NETWORK | {"data", "evaluation"},
-    "live": NETWORK | {"engine", "live"},
+    "live": NETWORK | {"data", "engine", "live"},
     "bench": NETWORK | {"engine", "live", "data", "evaluation", "bench"},
     "cli": NETWORK | {"engine", "live", "data", "evaluation", "bench", "cli"},
     "train": BASE | {"model", "data", "evaluation", "train"},

@@ -69,8 +69,8 @@ class Network:
 
     def source(self, path: Path) -> str:
         """Where one of its files is from, without the places that only this machine has."""
-        if self.exported and path == self.onnx:
-            return f"{self.checkpoint}, exported"
+        if self.exported and path == self.onnx and self.checkpoint is not None:
+            return f"{self.source(self.checkpoint)}, exported"
         bundled = path in (bundled_weights(".pt"), bundled_weights(".onnx"))
         return f"{path.name}, bundled" if bundled else str(path)
 

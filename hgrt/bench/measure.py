@@ -30,6 +30,7 @@ from hgrt.runtime.base import BackendInfo
 PASSES = 8  # blocks of each runtime and batch in a round
 LOOP_FRAMES = 41
 CAMERA_FPS, CAMERA_FRAMES = 30.0, 45
+SEED = 0  # of the order in which runtimes take turns
 LOOKED_AGAIN = 16  # people of each set that are asked for once more with exchanged colours
 
 Say = Callable[[str], None]
@@ -46,7 +47,6 @@ class Plan:
     rounds: int
     data: tuple[Path, ...] = ()
     split: str = "val"
-    seed: int = 0
 
     def worker(self, entrant: Entrant) -> Callable[[], Worker]:
         """Makes the worker of an entrant, in whichever process it is called."""
@@ -81,7 +81,7 @@ def measure(plan: Plan, say: Say = lambda line: None) -> list[Ledger]:
 
     An entrant that fails is left out from then on, and its ledger says why; the others go on.
     """
-    ledgers, chance = [Ledger(entrant) for entrant in plan.entrants], random.Random(plan.seed)
+    ledgers, chance = [Ledger(entrant) for entrant in plan.entrants], random.Random(SEED)
     for number in range(plan.rounds):
         with ExitStack() as stack:
             present: list[tuple[Ledger, Remote]] = []

@@ -16,7 +16,9 @@ from hgrt.bench.figures import DASH, interval, number, percent, share
 from hgrt.bench.markup import Html, cells, document, figure, join, points, section, table, tag, terms
 from hgrt.bench.pairs import Pair
 from hgrt.bench.plots import bars, dots, grouped, histogram
+from hgrt.bench.report import label
 from hgrt.bench.results import Agreement, Bench, Interval, Latency, Row
+from hgrt.evaluation.report import numbered
 from hgrt.files import written_whole
 from hgrt.pose.geometry import Image
 
@@ -51,7 +53,7 @@ MEANINGS = {
 def page(bench: Bench, verdict: str, pairs: Mapping[str, Sequence[Pair]]) -> str:
     """The whole document. `verdict` is a line that begins with PASS or FAIL; `pairs` are the worst frames of each
     runtime under its name, and may be empty."""
-    rows = named(bench.rows)
+    rows = named(bench)
     return document(
         f"hgrt bench: {_word(bench.passed)}",
         tag("h1", verdict, class_="pass" if bench.passed else "fail"),
@@ -76,17 +78,9 @@ def write_page(path: Path, bench: Bench, verdict: str, pairs: Mapping[str, Seque
         partial.write_text(page(bench, verdict, pairs), encoding="utf-8", errors="replace")
 
 
-def named(rows: Sequence[Row]) -> dict[str, Row]:
-    """Rows under a name of their own: with the network where there are several, numbered where that is not enough."""
-    several = len({row.network for row in rows}) > 1
-    named: dict[str, Row] = {}
-    for row in rows:
-        plain = f"{row.network}, {row.name}" if several else row.name
-        name, count = plain, 2
-        while name in named:
-            name, count = f"{plain} ({count})", count + 1
-        named[name] = row
-    return named
+def named(bench: Bench) -> dict[str, Row]:
+    """Rows under their labels, numbered where several have the same."""
+    return dict(zip(numbered([label(bench, row) for row in bench.rows]), bench.rows, strict=True))
 
 
 def _circumstances(bench: Bench) -> Html:

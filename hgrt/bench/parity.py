@@ -6,7 +6,6 @@ Looks at predictions only. What may be demanded of them is the business of `verd
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,10 +72,7 @@ def agreement(reference: Sequence[Predictions], found: Sequence[Predictions], sp
 
 def first_people(found: Predictions, people: int) -> Predictions:
     """The predictions of the first `people` of a set."""
-    kept = found.rows < people
-    arrays = ("rows", "xy", "score", "truth", "labelled", "visible", "evaluate", "normalize", "boxes")
-    names = tuple(name for name, keep in zip(found.names, kept, strict=True) if keep)
-    return replace(found, names=names, **{name: getattr(found, name)[kept] for name in arrays})
+    return found.only(found.rows < people)
 
 
 def _bias(moved: Array) -> tuple[float, float]:

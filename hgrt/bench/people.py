@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +41,9 @@ def bundled_film() -> FilmPeople:
     return FilmPeople(asset("clip.mp4"), asset("clip.json"))
 
 
-def answers(
-    estimator: PoseEstimator, sets: Sequence[People], done: Callable[[int], None] = lambda count: None
-) -> list[Predictions]:
+def answers(estimator: PoseEstimator, sets: Sequence[People]) -> list[Predictions]:
     """What is found of everybody, as the demo finds it: picture and box in, joints in the picture out."""
-    return distinct([predict_poses(estimator, people, done) for people in sets])
+    return distinct([predict_poses(estimator, people) for people in sets])
 
 
 def first_crops(sets: Sequence[People], size: int, count: int) -> NDArray[np.uint8]:

@@ -69,11 +69,12 @@ def markdown(bench: Bench) -> str:
 
 
 def label(bench: Bench, row: Row) -> str:
-    """Runtime and precision; network, device and threads only where rows could be confused without."""
-    same = [other for other in bench.rows if (other.network, other.name) == (row.network, row.name)]
+    """Runtime and precision; network, device and threads only where they tell rows apart."""
+    alike = [other for other in bench.rows if (other.network, other.name) == (row.network, row.name)]
+    apart = len({(other.device, other.threads) for other in alike}) > 1
     network = f"{row.network}, " if len(_networks(bench)) > 1 else ""
     threads = f", {row.threads} thread{'s' * (row.threads > 1)}" if row.threads else ""
-    return f"{network}{row.name}" + (f" on {row.device}{threads}" if len(same) > 1 else "")
+    return f"{network}{row.name}" + (f" on {row.device}{threads}" if apart else "")
 
 
 def machine_words(here: Machine) -> str:

@@ -201,16 +201,14 @@ def document(
 ) -> dict[str, object]:
     """The JSON of an evaluation: what was measured, how, and the numbers."""
     from dataclasses import asdict
-    from hashlib import file_digest
 
     from hgrt import __version__
     from hgrt.evaluation.report import BOUNDS, as_json
+    from hgrt.runtime.passport import sha256
 
-    with info.weights.open("rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
     return {
         "hgrt": __version__,
-        "weights": {"path": str(info.weights), "sha256": digest, "spec": asdict(info.spec)},
+        "weights": {"path": str(info.weights), "sha256": sha256(info.weights), "spec": asdict(info.spec)},
         "runtime": {
             "runtime": info.runtime,
             "device": info.device,

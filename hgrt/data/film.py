@@ -10,14 +10,24 @@ import numpy as np
 
 from hgrt.data.sample import JOINTS, Sample
 from hgrt.errors import HgrtError
-from hgrt.pose.geometry import Box, Image
+from hgrt.pose.geometry import Array, Box, Image
 
 MARGIN = 1.4  # side of a person's box over the extent of the joints
 
 
+def read_truth(path: Path) -> tuple[Array, Array]:
+    """Joints (frames, 16, 2) and head sizes (frames,), pixels, float64: "joints" and "head_size" of the JSON that
+    `hgrt.data.clip` writes. HgrtError where it holds something else."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        joints = np.array(known["joints"], dtype=np.float64).reshape(-1, JOINTS, 2)
+        return joints, np.array(known["head_size"], dtype=np.float64).reshape(len(joints))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HgrtError(f"{path} does not hold the joints of a clip.", str(error)) from error
+
+
 class FilmPeople:
-    """Person k is the one in frame k of `film`; `truth` is JSON with "joints" (frames, 16, 2) in pixels and "head_size"
-    (frames,), as `hgrt.data.clip` writes it.
+    """Person k is the one in frame k of `film`; `truth` is what `read_truth` reads.
 
     Only the frame at hand is in memory, so going through in order is fast and going back starts from the beginning.
     HgrtError where the truth cannot be read, and from `get` where the film ends too early.
@@ -26,12 +36,7 @@ class FilmPeople:
     def __init__(self, film: Path, truth: Path) -> None:
         self.name = film.stem
         self._path = film
-        try:
-            known = json.loads(truth.read_text(encoding="utf-8"))
-            self._joints = np.array(known["joints"], dtype=np.float64).reshape(-1, JOINTS, 2)
-            self._head_size = np.array(known["head_size"], dtype=np.float64).reshape(len(self._joints))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HgrtError(f"{truth} does not hold the joints of a clip.", str(error)) from error
+        self._joints, self._head_size = read_truth(truth)
         self._capture = cv2.VideoCapture(str(film))
         self._next = 0
 

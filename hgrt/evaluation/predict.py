@@ -7,7 +7,7 @@ the published code's, to the bit, for whoever compares with its numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import cv2
@@ -91,9 +91,18 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.names)
 
+    def only(self, kept: NDArray[np.bool_]) -> Predictions:
+        """Those people alone, (N,) bool."""
+        names = tuple(name for name, keep in zip(self.names, kept, strict=True) if keep)
+        return replace(self, names=names, **{name: getattr(self, name)[kept] for name in ARRAYS})
+
     def pckh(self, protocol: str = "standard", bound: float = 0.5) -> Result:
         """PCKh of the joints that count."""
         return pckh(self.xy, self.truth, self.normalize, self.evaluate, protocol, bound)
+
+
+ARRAYS = tuple(one.name for one in fields(Predictions) if one.name not in ("set", "names"))
+"""The fields of `Predictions` that have an entry for each person and are arrays."""
 
 
 def predict(
@@ -128,7 +137,7 @@ def predict(
     return _predictions(people.name, rows, labels, found)
 
 
-def predict_poses(estimate: Estimate, people: People, done: Callable[[int], None] = lambda count: None) -> Predictions:
+def predict_poses(estimate: Estimate, people: People) -> Predictions:
     """The same by what answers whole pictures, one person after the other, as the demo asks it."""
     rows: list[int] = []
     labels: list[Sample] = []
@@ -140,7 +149,6 @@ def predict_poses(estimate: Estimate, people: People, done: Callable[[int], None
             rows.append(i)
             labels.append(_without_pixels(sample))
             found.append((pose.xy, pose.score))
-        done(i + 1)
     return _predictions(people.name, rows, labels, found)
 
 

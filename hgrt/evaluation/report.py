@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from hgrt.evaluation.predict import Predictions
+from hgrt.evaluation.predict import ARRAYS, Predictions
 from hgrt.pose.pckh import GROUPS, PROTOCOLS, Result, Tally, auc, bootstrap, hits, in_total, pckh
 from hgrt.pose.skeleton import MPII
 
@@ -65,9 +65,8 @@ def pooled(sets: Sequence[Predictions]) -> Predictions:
     def join(name: str) -> NDArray[np.generic]:
         return np.concatenate([getattr(one, name) for one in sets])
 
-    arrays = ("rows", "xy", "score", "truth", "labelled", "visible", "evaluate", "normalize", "boxes")
     names = tuple(name for one in sets for name in one.names)
-    return Predictions(set="all", names=names, **{name: join(name) for name in arrays})  # type: ignore[arg-type]
+    return Predictions(set="all", names=names, **{name: join(name) for name in ARRAYS})  # type: ignore[arg-type]
 
 
 def table(summary: Summary) -> Table:
@@ -120,15 +119,18 @@ def as_json(summary: Summary) -> dict[str, object]:
 
 def distinct(sets: Sequence[Predictions]) -> list[Predictions]:
     """The same, the sets numbered where several have one name, so that a name means one of them."""
-    taken: set[str] = set()
-    named = []
-    for one in sets:
-        name, number = one.set, 2
+    return [replace(one, set=name) for one, name in zip(sets, numbered([one.set for one in sets]), strict=True)]
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """The names, each made its own: "one", "one (2)"."""
+    taken: list[str] = []
+    for plain in names:
+        name, number = plain, 2
         while name in taken:
-            name, number = f"{one.set} ({number})", number + 1
-        taken.add(name)
-        named.append(replace(one, set=name))
-    return named
+            name, number = f"{plain} ({number})", number + 1
+        taken.append(name)
+    return taken
 
 
 def percent(rate: float) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from hgrt.errors import HgrtError
+from hgrt.data.film import read_truth
 from hgrt.live.sink import Sink
 from hgrt.live.source import Frame
 from hgrt.pose.geometry import Image
@@ -20,12 +19,7 @@ class TruthSink(Sink):
     """Compares each pose with the joints that `path` knows for that frame; a person who is not found is missed."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            known = json.loads(path.read_text())
-            self._joints = np.array(known["joints"], dtype=np.float64)
-            self._normalize = np.array(known["head_size"], dtype=np.float64)
-        except (OSError, ValueError, KeyError) as error:
-            raise HgrtError(f"{path} does not hold the joints of a clip.", str(error)) from error
+        self._joints, self._normalize = read_truth(path)
         self._predicted: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = []
         self._rows: list[int] = []
 

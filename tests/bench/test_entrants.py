@@ -150,6 +150,8 @@ def test_a_checkpoint_is_exported_for_who_takes_onnx(tmp_path: Path, monkeypatch
     assert own_precision(whole.onnx) == "fp32"
     [only] = entrants(whole, [("onnxruntime", None)], 1, False)
     assert only.source == f"{alone}, exported"
+    bundled = Network("lite", bundled_weights(".pt"), whole.onnx, exported=True)
+    assert bundled.source(whole.onnx) == "lite.pt, bundled, exported"
     unneeded, _ = completed(network, [("torch", None)], scratch)
     assert unneeded.onnx is None
 

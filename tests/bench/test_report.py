@@ -155,6 +155,7 @@ def test_rows_of_one_name_are_told_apart() -> None:
     bench = replace(sample_bench(), rows=(row, on_gpu))
     assert [label(bench, one) for one in bench.rows] == ["torch fp32 on CPU, 2 threads", "torch fp32 on NVIDIA L4"]
     assert label(sample_bench(), row) == "torch fp32"
+    assert label(replace(bench, rows=(row, row)), row) == "torch fp32", "what both have tells nothing apart"
 
 
 def test_ratios_are_to_the_row_without_one() -> None:
