@@ -66,9 +66,9 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def result(name: str) -> dict[str, float]:
+def result(folder: Path) -> dict[str, float]:
     """The last scores of a run, by validation set, and their mean."""
-    last = rows(Path("exp") / f"ablation-{name}")[-1]
+    last = rows(folder)[-1]
     scores = {column: float(value) for column, value in last.items() if "/" in column}
     return {**scores, "mean": round(mean(scores.values()), 2)}
 
@@ -88,7 +88,7 @@ def main() -> None:
     names = [name for name in VARIANTS if name in wanted and (name != "teacher" or options.teacher)]
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda name: run(name, options), names))
-    table = {name: result(name) for name in names}
+    table = {name: result(Path("exp") / f"ablation-{name}") for name in names}
     content = {
         "command": f"python benchmarks/ablation.py --data DATA --iters {options.iters} --only {','.join(names)}",
         "date": date.today().isoformat(),

@@ -1,7 +1,8 @@
 """From a labelled person to a training example: one random view, cut out of the picture by a single warp.
 
 Position, size, rotation, mirror and half-body framing are all decided first and become one affine; the pixels are
-resampled once. Everything random comes from the generator passed in.
+resampled once; what happens to light and pixels on the way through a camera is `camera`'s. Everything random comes from
+the generator passed in.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from hgrt.data.sample import Sample
 from hgrt.pose.geometry import Array, Box, Image, apply, compose, heatmap_to_crop, invert, similarity, warp
 from hgrt.pose.heatmaps import Maps, encode
 from hgrt.pose.skeleton import MPII
+from hgrt.train import camera
 
 FLIP = list(MPII.flip)
 UPPER = MPII.indices([n for n in MPII.joints if not n.endswith(("ankle", "knee", "hip")) and n != "pelvis"])
@@ -40,8 +42,11 @@ class Augmentation:
     flip_p: float = 0.5
     colour: float = 0.25
     grey_p: float = 0.05
+    dark_p: float = 0.12  # little light, and the noise that comes of it
+    motion_p: float = 0.12
     soft_p: float = 0.25  # blur, or detail lost to a smaller size
     noise_p: float = 0.15
+    jpeg_p: float = 0.25
     occlude_p: float = 0.25
     paste_p: float = 0.2  # part of another training picture covers part of this one
     scenery_p: float = 0.6  # what lies outside the picture is other scenery, not black
@@ -58,8 +63,11 @@ STILL = Augmentation(
     flip_p=0,
     colour=0,
     grey_p=0,
+    dark_p=0,
+    motion_p=0,
     soft_p=0,
     noise_p=0,
+    jpeg_p=0,
     occlude_p=0,
     paste_p=0,
     scenery_p=0,
@@ -110,11 +118,13 @@ def make_example(
     rng: np.random.Generator,
     other: Image | None = None,
     hidden_weight: float = 1.0,
+    suspect_weight: float = 1.0,
 ) -> Example:
     """One random view of a person: `size` pixels, targets of `sigma` heatmap cells.
 
     `scenery`: pictures of nobody, for what lies beyond the picture. `other`: any picture, to cover a part with.
-    `hidden_weight`: how much a labelled joint that cannot be seen counts.
+    `hidden_weight`: how much a labelled joint that cannot be seen counts. `suspect_weight`: how much, of what it
+    would otherwise, a joint counts whose label is doubtful.
     """
     box, degrees = choose_view(sample, how, rng)
     mirror = bool(rng.random() < how.flip_p)
@@ -126,13 +136,9 @@ def make_example(
         _paste(image, other, rng)
     if rng.random() < how.occlude_p:
         _occlude(image, rng)
-    image = _recolour(image, how, rng)
-    if rng.random() < how.soft_p:
-        image = _soften(image, rng)
-    if rng.random() < how.noise_p:
-        noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(2, 12))
-        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    image = _photograph(_recolour(image, how, rng), how, rng)
     known = np.ones(len(FLIP)) if sample.empty else np.where(sample.visible, 1.0, hidden_weight) * sample.labelled
+    known *= np.where(sample.suspect, suspect_weight, 1.0)
     xy_hm, labelled = to_heatmap(sample, affine, size), sample.labelled & in_picture(sample)
     if mirror:
         xy_hm, labelled, known = xy_hm[FLIP], labelled[FLIP], known[FLIP]
@@ -205,10 +211,19 @@ def _recolour(image: Image, how: Augmentation, rng: np.random.Generator) -> Imag
     return np.asarray(cv2.transform(image, np.hstack([matrix, np.full((3, 1), offset)])), dtype=np.uint8)
 
 
-def _soften(image: Image, rng: np.random.Generator) -> Image:
-    size = len(image)
-    if rng.random() < 0.5:
-        return np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6)) * size / 256), dtype=np.uint8)
-    less = int(size * rng.uniform(0.25, 0.7))
-    small = cv2.resize(image, (less, less), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+def _photograph(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:
+    """What a camera does to the scene, in its order: light, then lens and movement, then the sensor, then the file."""
+    light = float(rng.uniform(*camera.DARK)) if rng.random() < how.dark_p else 1.0
+    if light < 1:
+        image = camera.dim(image, light, rng)
+    if rng.random() < how.motion_p:
+        image = camera.smear(image, rng)
+    if rng.random() < how.soft_p:
+        image = camera.soften(image, rng)
+    if light < 1:
+        image = camera.grain(image, light, rng)
+    if rng.random() < how.noise_p:
+        image = camera.roughen(image, rng)
+    if rng.random() < how.jpeg_p:
+        image = camera.compress(image, rng)
+    return image

@@ -48,7 +48,8 @@ class Examples(Dataset[Batch]):
             other = None
             if rng.random() < how.paste_p:
                 other = self._people.get(int(rng.integers(len(self._people)))).image
-            example = make_example(sample, size, recipe.sigma, how, self._scenery, rng, other, recipe.hidden_weight)
+            weights = recipe.hidden_weight, recipe.suspect_weight
+            example = make_example(sample, size, recipe.sigma, how, self._scenery, rng, other, *weights)
         return torch.from_numpy(example.image), torch.from_numpy(example.targets), torch.from_numpy(example.known)
 
     def __getitems__(self, places: list[Place]) -> list[Batch]:

@@ -19,8 +19,10 @@ from hgrt.train.recipe import RECIPES, Recipe, Stage, recipe_for
 class Config:
     """A run, resolved.
 
-    `data` paths and so many `synthetic` people to learn from, a `teacher` to learn to answer like, a checkpoint to
-    begin with (`init`). `origins` says where each value comes from, by the names of `values`.
+    `data` paths and so many `synthetic` people to learn from, a file of `doubts` about their labels, a `teacher` to
+    learn to answer like, a checkpoint to begin with (`init`). The weights kept as best are those with the highest mean
+    over the validation sets `select` names, () over all. `origins` says where each value comes from, by the names of
+    `values`.
     """
 
     preset: str
@@ -29,8 +31,10 @@ class Config:
     recipe: Recipe
     data: tuple[str, ...] = ()
     synthetic: int = 0
+    doubts: str = ""
     teacher: str = ""
     init: str = ""
+    select: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -40,14 +44,16 @@ class Config:
     def values(self) -> dict[str, Any]:
         """Every value by its dotted name."""
         flat: dict[str, Any] = {}
-        for part, value in (("spec", asdict(self.spec)), ("recipe", asdict(self.recipe))):
+        for part, value in (("spec", self.spec.shape()), ("recipe", asdict(self.recipe))):
             flat |= _flat(part, value)
         return {
             **flat,
             "data": list(self.data),
             "synthetic": self.synthetic,
+            "doubts": self.doubts,
             "teacher": self.teacher,
             "init": self.init,
+            "select": list(self.select),
         }
 
     def origin(self, name: str) -> str:
@@ -62,7 +68,7 @@ class Config:
             raise HgrtError(f"There is no value '{name}'.", f"Known: {', '.join(self.values())}.")
         try:
             change: dict[str, Any]
-            if name == "data":
+            if name in ("data", "select"):
                 change = {name: _names(value)}
             else:
                 first, *rest = name.split(".")
@@ -188,5 +194,5 @@ def _stage(old: Stage, value: Any) -> Stage:
 
 def _names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
-        raise ValueError('expected a list of folders: ["one", "other"]')
+        raise ValueError('expected a list of names: ["one", "other"]')
     return tuple(value)

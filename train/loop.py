@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import cv2
 import numpy as np
@@ -25,9 +24,10 @@ from torch import Tensor, nn
 
 from hgrt.data.find import DataSets
 from hgrt.data.generated import scenery
+from hgrt.data.sample import People
 from hgrt.errors import HgrtError
 from hgrt.evaluation.predict import predict
-from hgrt.evaluation.report import distinct
+from hgrt.evaluation.report import distinct, numbered
 from hgrt.model.checkpoint import load_checkpoint
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.pose.heatmaps import Maps
@@ -37,6 +37,7 @@ from hgrt.train.distributed import World, holding_back
 from hgrt.train.ema import Ema
 from hgrt.train.log import RunLog
 from hgrt.train.loss import heatmap_loss
+from hgrt.train.muon import Muon
 from hgrt.train.recipe import Epoch, Recipe, plan
 from hgrt.train.report import report
 from hgrt.train.run import Position, Run
@@ -61,7 +62,7 @@ def train(
     if config.init and not run.last.exists():
         net.load_state_dict(load_checkpoint(config.init).state_dict())
     net = net.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(_groups(net, recipe.weight_decay), lr=recipe.learning_rate)
+    optimizer = optimizer_for(net, recipe)
     ema = Ema(net, recipe.ema)
     position = run.restore(net, ema, optimizer)
     teacher = Teacher(config.teacher, world.device) if config.teacher else None
@@ -70,6 +71,7 @@ def train(
         model = torch.compile(model)  # type: ignore[assignment]
     scenes = scenery(SCENES, recipe.seed)
     epochs = plan(recipe, len(data.train))
+    select = selected(config.select, data.val)
     _check_shares(min(epoch.batch for epoch in epochs), recipe.accumulate, world.size)
     total = epochs[-1].first + epochs[-1].steps
     with _stoppable(world) as stopping, _bar(world, console) as bar, _log(run, world, position) as log:
@@ -109,7 +111,7 @@ def train(
                 row |= {"lr": recipe.rate(steps - 1, total), **measured}
                 diagnosis = position.health.diagnose(steps, judged)
                 report(run, log, row, rates, data, judged, parts[0], diagnosis, console)
-                counted = [rate for rate in rates.values() if np.isfinite(rate)]  # of sets where joints count at all
+                counted = [rates[name] for name in select if np.isfinite(rates[name])]  # sets where joints count at all
                 score = float(np.mean(counted)) if counted else -(position.health.loss or 0.0)
                 run.keep_best(ema, position, score, epoch.size, rates)
                 run.save(net, ema, optimizer, position)
@@ -231,17 +233,32 @@ def _check_shares(batch: int, parts: int, processes: int) -> None:
         )
 
 
+def selected(names: Sequence[str], val: Sequence[People]) -> list[str]:
+    """Which validation sets decide, as the scores call them, all without `names`; HgrtError where there is none so."""
+    there = numbered([people.name for people in val])
+    unknown = [name for name in names if name not in {one.partition("/")[0] for one in there}]
+    if unknown:
+        raise HgrtError(
+            f"There is no validation set '{unknown[0]}' to select weights by.",
+            f"There is: {', '.join(there) or 'none'}.",
+        )
+    return [one for one in there if not names or one.partition("/")[0] in names]
+
+
 def _grouped(loader: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     items = iter(loader)
     while group := list(islice(items, size)):
         yield group
 
 
-def _groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices only: not for biases and batch norm."""
+def optimizer_for(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's; weight decay is for matrices only, not for biases and batch norm."""
+    if recipe.optimizer == "muon":
+        return Muon(net.parameters(), recipe.learning_rate, recipe.weight_decay)
     many = [p for p in net.parameters() if p.ndim > 1]
     few = [p for p in net.parameters() if p.ndim <= 1]
-    return [{"params": many, "weight_decay": decay}, {"params": few, "weight_decay": 0.0}]
+    groups = [{"params": many, "weight_decay": recipe.weight_decay}, {"params": few, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
 def _said(epoch: Epoch, epochs: int, position: Position) -> str:

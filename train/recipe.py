@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from hgrt.train.augment import Augmentation
 from hgrt.train.published import PublishedAugmentation
 
+OPTIMIZERS = ("muon", "adamw")
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -30,12 +32,14 @@ class Recipe:
     accumulate      parts that a step's batch is worked through in, for memory; batch norm sees one part at a time
     learning_rate   rises over the first share `warmup` of the run, stays, falls linearly to zero over the last share
                     `cooldown`; from step `drop_at` on (0: never) it is multiplied by `drop_to`
-    weight_decay    of matrices, decoupled (AdamW); with 0 the optimizer is Adam
+    optimizer       "muon", or "adamw", which with a weight decay of 0 is Adam
+    weight_decay    of matrices, decoupled
     clip            largest norm of the gradient; 0: any
     ema             decay of the averaged weights, which are evaluated and kept; 0: the last weights themselves
     sigma           width of the targets in heatmap cells (published targets: always 1, about truncated positions)
     peak_weight     each pixel weighs 1 + this x target in the loss, because all but a few are background
     hidden_weight   weight of joints that are labelled but hidden
+    suspect_weight  times this the joints weigh of a person whose labels are doubtful; the published views know no doubt
     teacher_weight  share of the loss that asks to answer like the teacher, where there is one
     bf16            compute in bfloat16 where the device does
     augmentation    how views are drawn; its type says whether ours or the published way
@@ -51,12 +55,14 @@ class Recipe:
     cooldown: float = 0.4
     drop_at: int = 0
     drop_to: float = 1.0
+    optimizer: str = "muon"
     weight_decay: float = 1e-2
     clip: float = 1.0
     ema: float = 0.999
     sigma: float = 1.5
     peak_weight: float = 9.0
     hidden_weight: float = 1.0
+    suspect_weight: float = 0.3
     teacher_weight: float = 0.5
     bf16: bool = True
     seed: int = 0
@@ -73,8 +79,10 @@ class Recipe:
             raise ValueError("stages start one after another")
         if min(self.warmup, self.cooldown, self.drop_at, self.drop_to, self.weight_decay, self.clip) < 0:
             raise ValueError("warmup, cooldown, drop_at, drop_to, weight_decay and clip are at least 0")
-        if not self.sigma > 0 or min(self.peak_weight, self.hidden_weight) < 0:
-            raise ValueError("sigma is positive, peak_weight and hidden_weight are at least 0")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is {self.optimizer!r}, not one of {', '.join(OPTIMIZERS)}")
+        if not self.sigma > 0 or min(self.peak_weight, self.hidden_weight, self.suspect_weight) < 0:
+            raise ValueError("sigma is positive, peak_weight, hidden_weight and suspect_weight are at least 0")
         if not 0 <= self.ema < 1 or not self.learning_rate > 0 or not 0 <= self.teacher_weight <= 1:
             raise ValueError("ema is in 0..1, learning_rate positive, teacher_weight in 0..1")
 
@@ -96,11 +104,13 @@ REFERENCE = Recipe(
     cooldown=0.0,
     drop_at=100_000,
     drop_to=0.2,
+    optimizer="adamw",
     weight_decay=0.0,
     clip=0.0,
     ema=0.0,
     sigma=1.0,
     peak_weight=0.0,
+    suspect_weight=1.0,
     bf16=False,
     augmentation=PublishedAugmentation(),
 )

@@ -55,7 +55,7 @@ class Run:
         content: dict[str, Any] = read_checkpoint(self.last)
         try:
             spec = ModelSpec.from_mapping(content[METADATA_KEY])
-            if spec != net.spec:
+            if spec.shape() != net.spec.shape():
                 raise HgrtError(f"{self.last} is of another network.", f"There: {spec}. Here: {net.spec}.")
             net.load_state_dict(content["state_dict"])
             ema.model.load_state_dict(content["ema"]["weights"])

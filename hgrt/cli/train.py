@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ from rich.console import Console
 from hgrt.errors import EXIT_INTERRUPTED, HgrtError
 
 if TYPE_CHECKING:
+    from hgrt.data.find import DataSets
     from hgrt.train.config import Config
 
 EXPERIMENTS = Path("exp")
@@ -30,6 +33,10 @@ def train(
     synthetic: Annotated[
         int | None, typer.Option(min=0, help="So many generated people beside the data, or instead.")
     ] = None,
+    doubts: Annotated[
+        Path | None,
+        typer.Option(help="What `hgrt data doubts` found: doubtful labels weigh less, exchanged sides are put right."),
+    ] = None,
     stacks: Annotated[
         int | None,
         typer.Option(
@@ -39,7 +46,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Network: reference (the published shape) or lite (the bundled one).", rich_help_panel=NETWORK
+            help="Network: lite (the bundled one), base, large (its teacher) or reference (the published shape).",
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     recipe: Annotated[
@@ -51,6 +59,13 @@ def train(
     init: Annotated[
         Path | None,
         typer.Option(help="Begin with the weights of a checkpoint, ours or published.", rich_help_panel=NETWORK),
+    ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Validation set that decides which weights are best; may be given several times, all if left out.",
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
     values: Annotated[
         list[str] | None,
@@ -109,8 +124,10 @@ def train(
     options: dict[str, tuple[Any, str]] = {
         "spec.stacks": (stacks, "--stacks"),
         "recipe.seed": (seed, "--seed"),
+        "doubts": (None if doubts is None else str(doubts), "--doubts"),
         "teacher": (None if teacher is None else str(teacher), "--teacher"),
         "init": (None if init is None else str(init), "--init"),
+        "select": (select or None, "--select"),
     }
     fixed = {name: said for name, said in options.items() if said[0] is not None}
     free: dict[str, tuple[Any, str]] = {}
@@ -157,8 +174,6 @@ def _begun(preset: str | None, recipe: str | None, said: dict[str, tuple[Any, st
 
 def _shape(init: Path, options: dict[str, Any], sets: dict[str, Any]) -> dict[str, tuple[Any, str]]:
     """The shape of the network in a checkpoint; HgrtError where the user gives it another one."""
-    from dataclasses import asdict
-
     from hgrt.require import require
 
     said = [option for option, value in options.items() if value is not None]
@@ -168,7 +183,7 @@ def _shape(init: Path, options: dict[str, Any], sets: dict[str, Any]) -> dict[st
     require("torch", "train")
     from hgrt.model import load_checkpoint
 
-    return {f"spec.{name}": (value, "--init") for name, value in asdict(load_checkpoint(init).spec).items()}
+    return {f"spec.{name}": (value, "--init") for name, value in load_checkpoint(init).spec.shape().items()}
 
 
 def _resumed(folder: Path, refused: list[str], said: dict[str, tuple[Any, str]]) -> Config:
@@ -207,6 +222,8 @@ def _train(
     # Of several processes one speaks.
     said = console.print if os.environ.get("RANK", "0") == "0" else (lambda line: None)
     sets = find([Path(path) for path in config.data], config.synthetic, config.recipe.seed, said)
+    if config.doubts:
+        sets = _doubted(sets, config.doubts, said)
     torch, *_ = [require(package, "train") for package in ("torch", "tensorboard", "matplotlib")]
     if threads:
         torch.set_num_threads(threads)
@@ -239,6 +256,16 @@ def _train(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         world.close()
+
+
+def _doubted(sets: DataSets, path: str, said: Callable[[str], None]) -> DataSets:
+    """The sets to learn from as a file of doubts has them, and one line of what it changes."""
+    from hgrt.data.doubts import Doubted, doubted, read_doubts
+
+    sets = sets.each(partial(doubted, known=read_doubts(Path(path))))
+    changes = [str(people.doubts) for people in sets.sets if isinstance(people, Doubted)]
+    said(f"{path}: {'; '.join(changes) or 'no doubts about any of these sets'}")
+    return sets
 
 
 def _show(config: Config) -> None:

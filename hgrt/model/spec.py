@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Literal, get_args
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, get_args
 
 from hgrt.errors import HgrtError
 from hgrt.pose.skeleton import MPII
+
+if TYPE_CHECKING:
+    from hgrt.pose.confidence import Knots
 
 Gate = Literal["none", "raw", "bounded"]
 Block = Literal["preact", "postact"]
@@ -41,6 +45,8 @@ class ModelSpec:
     input     side of the square input in pixels; heatmaps have a quarter of it
     joints    names in output order
     colour    channel order the weights were trained on; values are scaled to 0..1, with no mean subtracted
+    calibration  from a joint's score to the chance that it is right (see `hgrt.pose.confidence`); () not calibrated. It
+              belongs to the weights: a training that begins with them begins without it
     """
 
     stacks: int = 2
@@ -54,6 +60,7 @@ class ModelSpec:
     input: int = 256
     joints: tuple[str, ...] = MPII.joints
     colour: Literal["rgb"] = "rgb"
+    calibration: Knots = ()
 
     def __post_init__(self) -> None:
         choices = {"gate": Gate, "block": Block, "stem": Stem, "ramp": Ramp}
@@ -68,11 +75,16 @@ class ModelSpec:
             raise ValueError(f"input is {self.input}; it is a multiple of 64")
         if self.colour != "rgb" or not self.joints:
             raise ValueError("colour is 'rgb' and at least one joint is named")
+        _check_knots(self.calibration)
 
     @property
     def heatmap(self) -> int:
         """Side of the heatmaps in cells."""
         return self.input // 4
+
+    def shape(self) -> dict[str, object]:
+        """What a network is built from, by name: all but the calibration."""
+        return {name: value for name, value in asdict(self).items() if name != "calibration"}
 
     def __str__(self) -> str:
         width = f"{self.channels}" + (f"+{self.growth}" if self.growth else "")
@@ -99,14 +111,31 @@ class ModelSpec:
         if unknown:
             raise ValueError(f"unknown keys {', '.join(unknown)}: written by a newer hgrt?")
         arguments = dict(values)
-        joints = arguments.get("joints")
-        if isinstance(joints, list):
-            arguments["joints"] = tuple(joints)
+        for name in ("joints", "calibration"):
+            if name in arguments:
+                arguments[name] = _frozen(arguments[name])
         return cls(**arguments)  # type: ignore[arg-type]  # __post_init__ checks the values
+
+
+def _check_knots(knots: Knots) -> None:
+    if not isinstance(knots, tuple) or not all(isinstance(knot, tuple) and len(knot) == 2 for knot in knots):
+        raise ValueError(f"calibration is {knots!r}, not pairs of score and chance")
+    if not all(isinstance(value, float | int) and 0 <= value <= 1 for knot in knots for value in knot):
+        raise ValueError("scores and chances of a calibration are numbers from 0 to 1")
+    if not all(low[0] < high[0] and low[1] <= high[1] for low, high in pairwise(knots)):
+        raise ValueError("scores of a calibration rise, and its chances do not fall")
+
+
+def _frozen(value: object) -> object:
+    """Lists, as JSON has them, as tuples, all the way down."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 PRESETS: dict[str, ModelSpec] = {
     "lite": ModelSpec(stacks=1, channels=96, growth=32, gate="bounded", block="postact", stem="light", input=192),
+    "base": ModelSpec(stacks=2, gate="bounded", block="postact", stem="light"),
+    "large": ModelSpec(stacks=8, gate="bounded", block="postact", stem="light"),
     "reference": ModelSpec(),
 }
-"""Networks by name: `lite` is the bundled one, made for a CPU; `reference` is the published shape."""
+"""Networks by name: `lite` is the bundled one, made for a CPU; `base` has the published size and `large` is its teacher,
+both of layers that fold; `reference` is the published shape."""

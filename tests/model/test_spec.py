@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,15 @@ from hypothesis import strategies as st
 from hgrt.errors import HgrtError
 from hgrt.model.spec import PRESETS, ModelSpec
 from hgrt.pose.skeleton import MPII
+
+
+@st.composite
+def calibrations(draw: st.DrawFn) -> tuple[tuple[float, float], ...]:
+    count = draw(st.integers(0, 12))
+    scores = sorted(draw(st.sets(st.floats(0, 1), min_size=count, max_size=count)))
+    chances = sorted(draw(st.lists(st.floats(0, 1), min_size=count, max_size=count)))
+    return tuple(zip(scores, chances, strict=True))
+
 
 specs = st.builds(
     ModelSpec,
@@ -25,6 +34,7 @@ specs = st.builds(
     stem=st.sampled_from(["published", "light"]),
     ramp=st.sampled_from(["linear", "integer"]),
     input=st.integers(1, 8).map(lambda n: 64 * n),
+    calibration=calibrations(),
 )
 
 
@@ -67,6 +77,13 @@ def test_presets_are_valid_and_differ() -> None:
         ({"ramp": "cubic"}, "ramp is 'cubic'"),
         ({"colour": "bgr"}, "colour"),
         ({"joints": ()}, "joint"),
+        ({"calibration": ((0.5,),)}, "pairs of score and chance"),
+        ({"calibration": (0.5, 0.6)}, "pairs of score and chance"),
+        ({"calibration": ((0.5, "0.6"),)}, "numbers from 0 to 1"),
+        ({"calibration": ((0.5, 1.1),)}, "numbers from 0 to 1"),
+        ({"calibration": ((float("nan"), 0.5),)}, "numbers from 0 to 1"),
+        ({"calibration": ((0.5, 0.5), (0.5, 0.6))}, "scores of a calibration rise"),
+        ({"calibration": ((0.5, 0.6), (0.6, 0.5))}, "chances do not fall"),
     ],
 )
 def test_bad_values_are_refused(values: dict[str, Any], message: str) -> None:
@@ -103,6 +120,12 @@ def test_unknown_keys_are_named() -> None:
 
 def test_missing_keys_take_their_defaults() -> None:
     assert ModelSpec.from_json('{"stacks":4}') == ModelSpec(stacks=4)
+
+
+@given(specs)
+def test_the_shape_is_all_but_the_calibration(spec: ModelSpec) -> None:
+    assert set(asdict(spec)) - set(spec.shape()) == {"calibration"}
+    assert ModelSpec(**spec.shape()) == replace(spec, calibration=())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,11 @@ from hgrt.data.sample import Sample
 from hgrt.pose.geometry import Box, apply, heatmap_to_crop, invert, warp
 from hgrt.pose.heatmaps import decode, encode
 from hgrt.pose.skeleton import MPII
+from hgrt.train import camera
 from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, choose_view, make_example
 
-PURE = replace(Augmentation(), colour=0, grey_p=0, soft_p=0, noise_p=0, occlude_p=0, scenery_p=0)
+CAMERA = {"dark_p": 0, "motion_p": 0, "soft_p": 0, "noise_p": 0, "jpeg_p": 0}
+PURE = replace(Augmentation(), colour=0, grey_p=0, occlude_p=0, scenery_p=0, **CAMERA)
 SIZE, SIGMA = 128, 1.5
 FLIP = np.array(MPII.flip)
 SCENERY = [np.full((90, 120, 3), (0, 255, 0), np.uint8)]
@@ -219,14 +221,39 @@ def test_appearance_leaves_the_targets_alone() -> None:
     picture = np.random.default_rng(2).integers(0, 256, (300, 300, 3), dtype=np.uint8)
     person = sample(picture, standing())
     plain = make_example(person, SIZE, SIGMA, STILL, [], np.random.default_rng(9))
-    for change in ({"colour": 0.3}, {"grey_p": 1.0}, {"soft_p": 1.0}, {"noise_p": 1.0}, {"occlude_p": 1.0}):
-        for seed in range(3):
+    camera = [{name: 1.0} for name in CAMERA]
+    for change in ({"colour": 0.3}, {"grey_p": 1.0}, {"occlude_p": 1.0}, *camera):
+        different = 0
+        for seed in range(4):
             example = make_example(person, SIZE, SIGMA, replace(STILL, **change), [], np.random.default_rng(seed))  # type: ignore[arg-type]
             np.testing.assert_array_equal(example.targets, plain.targets)
-            assert (example.image != plain.image).mean() > 0.004, change
+            different += (example.image != plain.image).mean() > 0.004
+        assert different >= 2, change  # a weak blur of a small view may round to nothing
     still = make_example(person, SIZE, SIGMA, STILL, [], np.random.default_rng(0))
     np.testing.assert_array_equal(still.image, plain.image)
     np.testing.assert_array_equal(still.known, plain.known)
+
+
+@pytest.mark.parametrize(
+    ("happens", "effects"),
+    [
+        ("dark_p", "dim grain"),
+        ("motion_p", "smear"),
+        ("soft_p", "soften"),
+        ("noise_p", "roughen"),
+        ("jpeg_p", "compress"),
+        ("dark_p motion_p soft_p noise_p jpeg_p", "dim smear soften grain roughen compress"),
+    ],
+)
+def test_a_camera_blurs_light_and_then_adds_noise(happens: str, effects: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of physics: noise of the sensor is not blurred, and the file stores what the sensor saw."""
+    done = []
+    for name in ("dim", "smear", "soften", "grain", "roughen", "compress"):
+        monkeypatch.setattr(camera, name, lambda image, *_, name=name: [done.append(name), image][1])
+    person = sample(np.full((300, 300, 3), 99, np.uint8), standing())
+    how = replace(STILL, **dict.fromkeys(happens.split(), 1.0))  # type: ignore[arg-type]
+    make_example(person, SIZE, SIGMA, how, [], np.random.default_rng(0))
+    assert " ".join(done) == effects
 
 
 def test_grey_is_grey() -> None:
@@ -322,6 +349,27 @@ def test_hidden_joints_weigh_less(flip_p: float) -> None:
     expected[[4, 3] if flip_p else [1, 2]] = 0.25, 0.0
     np.testing.assert_array_equal(example.known, expected)
     assert example.targets[4 if flip_p else 1].max() > 0.7  # it counts less, but has its place
+
+
+@pytest.mark.parametrize("flip_p", [0.0, 1.0])
+@pytest.mark.parametrize("doubtful", [[], [1], [1, 2, 10], list(range(16))])
+@pytest.mark.parametrize("weight", [0.0, 0.3, 2.0])
+def test_doubtful_labels_weigh_less(weight: float, doubtful: list[int], flip_p: float) -> None:
+    """On top of what hidden joints weigh; the targets stay, and so does what is not labelled."""
+    seen = np.array([i not in (1, 2) for i in range(16)])
+    labelled = np.array([i != 2 for i in range(16)])
+    suspect = np.array([i in doubtful for i in range(16)])
+    how = replace(Augmentation(), flip_p=flip_p)
+    person = sample(np.zeros((300, 300, 3), np.uint8), standing(), visible=seen, labelled=labelled)
+    sure, doubted = (
+        make_example(one, SIZE, SIGMA, how, [], np.random.default_rng(0), None, 0.5, weight)
+        for one in (person, replace(person, suspect=suspect))
+    )
+    weights = np.where(suspect[FLIP] if flip_p else suspect, weight, 1)
+    np.testing.assert_array_equal(doubted.known, sure.known * weights.astype(np.float32))
+    np.testing.assert_array_equal(doubted.targets, sure.targets)
+    np.testing.assert_array_equal(doubted.image, sure.image)
+    assert sorted(sure.known) == [0.0, 0.5, *[1.0] * 14]
 
 
 def test_nobody_is_nowhere_with_full_weight() -> None:

@@ -205,6 +205,27 @@ def test_hidden_joints_weigh_what_the_recipe_says() -> None:
         assert set(known.tolist()) == {0.0, 0.25, 1.0}
 
 
+class Doubted(Crowd):
+    """People of whom every other one's labels are doubtful."""
+
+    def get(self, index: int) -> Sample:
+        return replace(super().get(index), suspect=np.full(16, index % 2 == 1))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_doubtful_labels_weigh_what_the_recipe_says(weight: float) -> None:
+    recipe = replace(RECIPE, suspect_weight=weight)
+    for index in range(6):
+        here, doubted = (Examples(people, SCENERY, recipe, EPOCHS[0])[index, 0] for people in (PEOPLE, Doubted(20)))
+        assert torch.equal(here[0], doubted[0]) and torch.equal(here[1], doubted[1])
+        assert torch.equal(doubted[2], here[2] * (weight if index % 2 else 1)) and here[2].any()
+
+
+def test_published_views_know_no_doubt() -> None:
+    recipe = replace(RECIPE, suspect_weight=0.5, augmentation=PublishedAugmentation())
+    assert (Examples(Doubted(20), [], recipe, EPOCHS[0])[1, 0][2] == 1).all()
+
+
 def test_pieces_of_other_people_cover_some() -> None:
     def changed(paste_p: float) -> int:
         recipe = replace(RECIPE, augmentation=replace(STILL, paste_p=paste_p))

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from hgrt.errors import HgrtError
 from hgrt.model.spec import PRESETS, ModelSpec
 from hgrt.train.config import Config, assignments, read_config, resolve, write_config
-from hgrt.train.recipe import RECIPES, REFERENCE, Recipe, Stage, recipe_for
+from hgrt.train.recipe import OPTIMIZERS, RECIPES, REFERENCE, Recipe, Stage, recipe_for
 
 NAMES = {recipe: list(resolve("lite", recipe, {}).values()) for recipe in RECIPES}
 CHOICES = {
+    "recipe.optimizer": OPTIMIZERS,
     "spec.gate": ["none", "raw", "bounded"],
     "spec.block": ["preact", "postact"],
     "spec.stem": ["published", "light"],
@@ -47,7 +48,7 @@ def other(name: str, now: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(CHOICES[name])
     if name in RANGES:
         return RANGES[name]
-    if name == "data":
+    if name in ("data", "select"):
         return st.lists(st.text(), max_size=3)
     if isinstance(now, bool):
         return st.booleans()
@@ -112,16 +113,16 @@ def test_usual_origins_name_preset_and_recipe() -> None:
     config = resolve("lite", "reference", {})
     assert config.origin("spec.stacks") == "preset lite"
     assert config.origin("recipe.epochs") == config.origin("recipe.augmentation.hue") == "recipe reference"
-    assert {config.origin(name) for name in ("data", "synthetic", "teacher", "init")} == {"default"}
+    assert {config.origin(name) for name in ("data", "synthetic", "doubts", "teacher", "init", "select")} == {"default"}
 
 
 def test_every_value_has_a_name() -> None:
     names = NAMES["modern"]
-    assert {f"spec.{name}" for name in asdict(ModelSpec())} < set(names)
+    assert {f"spec.{name}" for name in ModelSpec().shape()} < set(names)
     recipe = asdict(Recipe())
     augmentation = recipe.pop("augmentation")
     assert {f"recipe.{name}" for name in recipe} | {f"recipe.augmentation.{name}" for name in augmentation} < set(names)
-    assert len(names) == len(asdict(ModelSpec())) + len(recipe) + len(augmentation) + 4
+    assert len(names) == len(ModelSpec().shape()) + len(recipe) + len(augmentation) + 6
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -170,9 +171,11 @@ def test_what_is_printed_can_be_said(config: Config) -> None:
 def test_every_value_of_both_recipes_reaches_the_file(recipe: str, tmp_path: Path) -> None:
     """One value after another, changed to another one."""
     fixed = {"spec.colour": "rgb"}
-    draws = {"spec.stacks": 3, "spec.input": 128, "recipe.ema": 0.5, "recipe.teacher_weight": 0.75}
+    draws: dict[str, Any] = {"spec.stacks": 3, "spec.input": 128, "recipe.ema": 0.5, "recipe.teacher_weight": 0.75}
     draws |= {"spec.gate": "none", "spec.block": "preact", "spec.stem": "published", "spec.ramp": "integer"}
     usual = resolve("lite", recipe, {})
+    draws["recipe.optimizer"] = "muon" if usual.recipe.optimizer == "adamw" else "adamw"
+    draws["select"] = ["coco"]
     (tmp_path / "last.pt").touch()
     for name in NAMES[recipe]:
         if name in fixed:
@@ -316,12 +319,13 @@ def test_names_of_the_other_recipes_augmentation_are_unknown() -> None:
         ("spec.stacks", 9, "1 to 8"),
         ("spec.input", 100, "multiple of 64"),
         ("spec.joints", ["nose"], "expected a list of 16"),
-        ("data", "folder", "expected a list of folders"),
-        ("data", 3, "expected a list of folders"),
-        ("data", ["folder", 3], "expected a list of folders"),
+        ("data", "folder", "expected a list of names"),
+        ("data", 3, "expected a list of names"),
+        ("data", ["folder", 3], "expected a list of names"),
         ("synthetic", -1, "at least 0"),
         ("synthetic", "many", "expected int, not str"),
         ("teacher", 3, "expected str, not int"),
+        ("doubts", None, "expected str, not NoneType"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(name: str, value: Any, words: str) -> None:

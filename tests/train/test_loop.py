@@ -480,7 +480,7 @@ def stepped(
     net: StackedHourglass, parts: list[Batch], recipe: Recipe = FIXED, teacher: Any = None
 ) -> tuple[tuple[float, float, bool], dict[str, Tensor]]:
     """What a step says, and the gradient that it leaves."""
-    optimizer = torch.optim.AdamW(loop._groups(net, recipe.weight_decay), lr=1.0)
+    optimizer = loop.optimizer_for(net, replace(recipe, optimizer="adamw", learning_rate=1.0))
     said = loop._step(net, net, optimizer, parts, 1e-3, recipe, ALONE, teacher)
     return said, {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
 
@@ -582,7 +582,7 @@ def test_a_skipped_step_leaves_no_trace(where: str, value: float, parts: int) ->
 def test_the_rate_is_the_one_given() -> None:
     net, rate = frozen(), 0.02
     before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
-    optimizer = torch.optim.AdamW(loop._groups(net, 0.0), lr=7.0)
+    optimizer = loop.optimizer_for(net, replace(FIXED, optimizer="adamw", weight_decay=0.0, learning_rate=7.0))
     loop._step(net, net, optimizer, [examples()], rate, FIXED, ALONE)
     moved = max(float((parameter - before[name]).detach().abs().max()) for name, parameter in net.named_parameters())
     assert moved == pytest.approx(rate, rel=1e-2)  # Adam's first step is as long as the rate
@@ -590,10 +590,47 @@ def test_the_rate_is_the_one_given() -> None:
 
 def test_weight_decay_is_for_matrices() -> None:
     net = StackedHourglass(SPEC)
-    many, few = loop._groups(net, 0.1)
+    many, few = loop.optimizer_for(net, replace(FIXED, optimizer="adamw", weight_decay=0.1)).param_groups
     assert (many["weight_decay"], few["weight_decay"]) == (0.1, 0.0)
     assert all(p.ndim > 1 for p in many["params"]) and all(p.ndim == 1 for p in few["params"])
     assert len(many["params"]) + len(few["params"]) == len(list(net.parameters()))
+
+
+# Which sets decide
+
+
+@dataclass(frozen=True)
+class Named:
+    """A validation set of nobody."""
+
+    name: str
+
+    def __len__(self) -> int:
+        return 0
+
+    def get(self, index: int) -> Sample:
+        raise AssertionError(f"nobody was to look at {index}")
+
+
+VAL = [Named("coco/val"), Named("lspet/val"), Named("coco/val"), Named("synthetic")]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), ["coco/val", "lspet/val", "coco/val (2)", "synthetic"]),
+        (("coco",), ["coco/val", "coco/val (2)"]),
+        (("synthetic", "lspet"), ["lspet/val", "synthetic"]),
+    ],
+)
+def test_the_sets_that_decide(names: tuple[str, ...], expected: list[str]) -> None:
+    assert loop.selected(names, VAL) == expected
+
+
+def test_a_set_that_is_not_there_cannot_decide() -> None:
+    with pytest.raises(HgrtError, match="'webcam' to select") as caught:
+        loop.selected(("coco", "webcam"), VAL)
+    assert "lspet/val" in caught.value.why
 
 
 # The published training
@@ -602,7 +639,7 @@ def test_weight_decay_is_for_matrices() -> None:
 def test_the_reference_optimizer_is_adam() -> None:
     """The published one is Adam as torch has it, with no decay."""
     one, other = frozen(), frozen()
-    ours = torch.optim.AdamW(loop._groups(one, REFERENCE.weight_decay), lr=1.0)
+    ours = loop.optimizer_for(one, replace(REFERENCE, learning_rate=1.0))
     theirs = torch.optim.Adam(other.parameters(), lr=1e-3)
     for _ in range(3):
         loop._step(one, one, ours, [examples()], 1e-3, REFERENCE, ALONE)
@@ -634,7 +671,7 @@ def test_one_step_of_the_published_training(fixtures: Path, tmp_path: Path) -> N
     rgb = np.stack([golden.image("input0"), golden.image("input1")])
     with np.load(fixtures / "targets.npz") as file:
         batch = torch.from_numpy(rgb[..., ::-1].copy()), torch.from_numpy(file["heatmaps"][:2]), torch.ones(2, 16)
-    optimizer = torch.optim.AdamW(loop._groups(net, REFERENCE.weight_decay), lr=1.0)
+    optimizer = loop.optimizer_for(net, replace(REFERENCE, learning_rate=1.0))
     rate = REFERENCE.rate(0, REFERENCE.max_iters)
     loss, blank, taken = loop._step(ChannelsFirst(net), net, optimizer, [batch], rate, REFERENCE, ALONE)
     assert taken and loss == pytest.approx(expected["loss"], rel=1e-5)

@@ -49,12 +49,14 @@ def test_the_reference_recipe_is_the_published_one() -> None:
         "cooldown": 0.0,
         "drop_at": 100_000,
         "drop_to": 0.2,
+        "optimizer": "adamw",
         "weight_decay": 0.0,
         "clip": 0.0,
         "ema": 0.0,
         "sigma": 1.0,
         "peak_weight": 0.0,
         "hidden_weight": 1.0,
+        "suspect_weight": 1.0,  # without meaning: published views know no doubt
         "teacher_weight": 0.5,  # without meaning: nobody teaches
         "bf16": False,
         "seed": 0,
@@ -128,6 +130,7 @@ def test_inputs_grow_to_the_networks_own(size: int) -> None:
         {"clip": -1.0},
         {"peak_weight": -1.0},
         {"hidden_weight": -1.0},
+        {"suspect_weight": -1.0},
     ],
     ids=str,
 )

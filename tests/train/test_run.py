@@ -15,7 +15,7 @@ import torch
 from hgrt.errors import HgrtError
 from hgrt.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from hgrt.model.hourglass import StackedHourglass
-from hgrt.model.spec import ModelSpec
+from hgrt.model.spec import METADATA_KEY, ModelSpec
 from hgrt.train.ema import Ema
 from hgrt.train.health import Health
 from hgrt.train.run import Position, Run
@@ -120,6 +120,19 @@ def test_nothing_to_go_on_with(tmp_path: Path) -> None:
     assert Run(tmp_path / "none").restore(*other) == Position()
     assert same(before, list(other[0].state_dict().values()))
     assert not (tmp_path / "none").exists()
+
+
+def test_another_calibration_is_no_other_network(trained: State, fresh: State, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.save(*trained, POSITION)
+    kept = {
+        name: value for name, value in read_checkpoint(run.last).items() if name not in (METADATA_KEY, "state_dict")
+    }
+    net = state(spec=replace(SPEC, calibration=((0.5, 0.6),)))[0]
+    net.load_state_dict(trained[0].state_dict())
+    save_checkpoint(run.last, net, **kept)
+    assert run.restore(*fresh) == POSITION
+    assert fresh[0].spec.calibration == ()
 
 
 # Refusals
