@@ -7,7 +7,7 @@ the generator passed in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -38,6 +38,7 @@ class Augmentation:
     far_p: float = 0.12
     shift: float = 0.15  # of the view's side
     stray_p: float = 0.05  # the view misses much of the person
+    nobody_p: float = 0.2  # a part of the picture beside the person instead, where there is one: one in five
     half_body_p: float = 0.35
     flip_p: float = 0.5
     colour: float = 0.25
@@ -59,6 +60,7 @@ STILL = Augmentation(
     far_p=0,
     shift=0,
     stray_p=0,
+    nobody_p=0,
     half_body_p=0,
     flip_p=0,
     colour=0,
@@ -126,6 +128,8 @@ def make_example(
     `hidden_weight`: how much a labelled joint that cannot be seen counts. `suspect_weight`: how much, of what it
     would otherwise, a joint counts whose label is doubtful.
     """
+    if rng.random() < how.nobody_p:
+        sample = beside(sample, rng) or sample
     box, degrees = choose_view(sample, how, rng)
     mirror = bool(rng.random() < how.flip_p)
     affine = similarity(box, size, degrees, mirror)
@@ -143,6 +147,35 @@ def make_example(
     if mirror:
         xy_hm, labelled, known = xy_hm[FLIP], labelled[FLIP], known[FLIP]
     return Example(image, encode(xy_hm, labelled, size // 4, sigma), known.astype(np.float32))
+
+
+def beside(sample: Sample, rng: np.random.Generator) -> Sample | None:
+    """A square part of the picture that shows nothing of the person, as a picture of nobody.
+
+    None where there is no room, or where not all joints are labelled, head and feet among them: what is not labelled
+    may be anywhere. (COCO labels no heads, and its pictures are full of other people.)
+    """
+    if not sample.labelled.all():
+        return None
+    body = np.concatenate([np.linspace(sample.joints[a], sample.joints[b], 12) for a, b in MPII.limb_indices])
+    height, width = sample.image.shape[:2]
+    away = 0.7 * sample.normalize  # half of what is widest, a torso or a head
+    for _ in range(20):
+        side = int(rng.uniform(0.2, 0.6) * min(height, width))
+        x, y = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1))
+        low, high = np.array([x, y]) - away, np.array([x, y]) + side + away
+        if not ((body > low) & (body < high)).all(axis=1).any():
+            nothing = np.zeros(len(MPII), dtype=bool)
+            return replace(
+                sample,
+                image=sample.image[y : y + side, x : x + side],
+                labelled=nothing,
+                visible=nothing,
+                evaluate=nothing,
+                box=Box.whole(side, side),
+                empty=True,
+            )
+    return None
 
 
 def to_heatmap(sample: Sample, affine: Array, size: int) -> Array:

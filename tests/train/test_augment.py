@@ -16,10 +16,10 @@ from hgrt.pose.geometry import Box, apply, heatmap_to_crop, invert, warp
 from hgrt.pose.heatmaps import decode, encode
 from hgrt.pose.skeleton import MPII
 from hgrt.train import camera
-from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, choose_view, make_example
+from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, beside, choose_view, make_example
 
 CAMERA = {"dark_p": 0, "motion_p": 0, "soft_p": 0, "noise_p": 0, "jpeg_p": 0}
-PURE = replace(Augmentation(), colour=0, grey_p=0, occlude_p=0, scenery_p=0, **CAMERA)
+PURE = replace(Augmentation(), nobody_p=0, colour=0, grey_p=0, occlude_p=0, scenery_p=0, **CAMERA)
 SIZE, SIGMA = 128, 1.5
 FLIP = np.array(MPII.flip)
 SCENERY = [np.full((90, 120, 3), (0, 255, 0), np.uint8)]
@@ -376,3 +376,46 @@ def test_nobody_is_nowhere_with_full_weight() -> None:
     nobody = sample(np.zeros((300, 300, 3), np.uint8), {}, empty=True)
     example = make_example(nobody, SIZE, SIGMA, STILL, [], np.random.default_rng(0), None, 0.25)
     assert (example.known == 1).all()
+
+
+# Beside the person
+
+
+def in_a_corner() -> Sample:
+    """Red limbs, half a head size thick; grey elsewhere."""
+    image, joints = (
+        np.full((300, 400, 3), 128, np.uint8),
+        np.random.default_rng(5).uniform([20, 40], [120, 280], (16, 2)),
+    )
+    for a, b in MPII.limb_indices:
+        cv2.line(image, joints[a].astype(int).tolist(), joints[b].astype(int).tolist(), (0, 0, 255), 10)
+    return sample(image, dict(enumerate(joints)))
+
+
+def test_beside_the_person_there_is_nothing_of_them() -> None:
+    person = in_a_corner()
+    for seed in range(30):
+        empty = beside(person, np.random.default_rng(seed))
+        assert empty is not None and empty.empty and not empty.labelled.any() and not empty.visible.any()
+        height, width = empty.image.shape[:2]
+        assert 60 <= height == width <= 180 and np.shares_memory(empty.image, person.image)
+        assert (empty.image == 128).all()
+
+
+def test_there_may_be_no_room_beside_the_person() -> None:
+    everywhere = np.random.default_rng(0).uniform(0, [400, 300], (16, 2))
+    person = sample(np.zeros((300, 400, 3), np.uint8), dict(enumerate(everywhere)), normalize=150.0)
+    assert all(beside(person, np.random.default_rng(seed)) is None for seed in range(10))
+
+
+def test_what_is_not_labelled_may_be_anywhere() -> None:
+    person = in_a_corner()
+    known = person.labelled.copy()
+    known[9] = False
+    assert beside(replace(person, labelled=known), np.random.default_rng(0)) is None
+
+
+def test_views_of_nobody_teach_empty_maps() -> None:
+    how = replace(STILL, nobody_p=1.0)
+    example = make_example(in_a_corner(), 64, 1.5, how, [], np.random.default_rng(0))
+    assert not example.targets.any() and (example.known == 1).all()
