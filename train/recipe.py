@@ -39,7 +39,7 @@ class Recipe:
     sigma           width of the targets in heatmap cells (published targets: always 1, about truncated positions)
     peak_weight     each pixel weighs 1 + this x target in the loss, because all but a few are background
     hidden_weight   weight of joints that are labelled but hidden
-    suspect_weight  times this the joints weigh of a person whose labels are doubtful; the published views know no doubt
+    suspect_weight  times this joints weigh whose labels are doubtful; the published views know no doubt
     teacher_weight  share of the loss that asks to answer like the teacher, where there is one
     bf16            compute in bfloat16 where the device does
     augmentation    how views are drawn; its type says whether ours or the published way

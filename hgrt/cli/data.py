@@ -1,8 +1,10 @@
-"""`hgrt data check`: what is in data sets, what is odd about them, and a sheet of their people to look at."""
+"""`hgrt data check`: what is in data sets, what is odd about them, and a sheet of their people to look at.
+`hgrt data doubts`: which of their labels trained networks take for wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,11 +17,16 @@ from hgrt.errors import HgrtError
 
 if TYPE_CHECKING:
     from hgrt.data.check import Checked
+    from hgrt.data.doubts import Doubts, Judged
     from hgrt.data.find import Found
     from hgrt.data.sample import People
+    from hgrt.evaluation.predict import Predictions
+    from hgrt.pose.geometry import Image
 
 SHOWN = 3  # names of odd people that are printed; the rest are counted
 COLUMNS = 8  # of the sheet
+DOUBTED = 24  # people on a sheet of doubts
+BATCH = 16  # people at a time
 
 app = typer.Typer(help="Look at data sets before training on them.", no_args_is_help=True)
 
@@ -82,6 +89,110 @@ def check(
     _print_shared(console, pictures)
     console.print(f"Not sound: {'; '.join(flaws)}." if flaws else "Sound.", markup=False)
     raise typer.Exit(bool(flaws))
+
+
+@app.command()
+def doubts(
+    weights: Annotated[
+        list[Path],
+        typer.Argument(metavar="WEIGHTS", help="Trained networks, as `hgrt eval` takes them.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Write what is doubted here: .npz.", show_default=False)],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", "-d", help="Folder of data or annotation file; may be given several times."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which part of the data.")] = "train",
+    sheet: Annotated[Path | None, typer.Option(help="Draw the surest doubts here: .png or .jpg.")] = None,
+) -> None:
+    """Find labels that are likely wrong: where networks agree with each other, and not with the label.
+
+    Give several, as different as there are. `hgrt train --doubts` trains less on such labels.
+    """
+    import numpy as np
+
+    from hgrt.cli.evaluate import predict_all, refuse_overwriting
+    from hgrt.data.doubts import judge, write_doubts
+    from hgrt.data.find import open_sets
+    from hgrt.data.missing import no_data
+    from hgrt.evaluation.predict import View, refuse_other_joints
+    from hgrt.evaluation.sheet import check_sheet
+    from hgrt.files import check_writable
+    from hgrt.runtime.base import open_backend
+
+    if not data:
+        raise no_data("There are no labels to doubt.", "No --data was given.")
+    refuse_overwriting({"--out": out, "--sheet": sheet}, [*weights, *data])
+    check_writable(out)
+    if sheet is not None:
+        check_sheet(sheet)
+    console = Console(highlight=False, soft_wrap=True)
+    sets = open_sets(data, split, partial(console.print, style="yellow", markup=False))
+    members = []
+    for path in weights:
+        with open_backend("auto", path) as backend:
+            refuse_other_joints(backend.info)
+            console.print(f"{path}: {backend.info}", style="dim", markup=False)
+            members.append(predict_all(backend, sets, View(flip=True), BATCH))
+    labels, judged, found = members[0], [], []
+    for people, of_all in zip(sets, zip(*members, strict=True), strict=True):
+        xy, score = np.stack([one.xy for one in of_all]), np.stack([one.score for one in of_all])
+        judged.append(judge(xy, score, of_all[0].truth, of_all[0].labelled, of_all[0].normalize))
+        found.append(_doubts(len(people), of_all[0], judged[-1]))
+    write_doubts(out, found)
+    for one in found:
+        console.print(str(one), markup=False)
+    console.print(f"Written: {out}", markup=False)
+    if sheet is not None:
+        console.print(_draw_doubts(sets, labels, judged, sheet), markup=False)
+
+
+def _doubts(count: int, labels: Predictions, judged: Judged) -> Doubts:
+    """What was judged of the labels of a set of `count` people, scenery included."""
+    import numpy as np
+
+    from hgrt.data.doubts import Doubts, fingerprint
+    from hgrt.data.sample import JOINTS
+
+    marks = np.zeros((2, count, JOINTS), np.bool_)
+    marks[:, labels.rows] = judged.exchange, judged.suspect
+    marked = labels.only(np.asarray(marks[:, labels.rows].any(axis=(0, 2))))
+    return Doubts(labels.set, fingerprint(marked.names, marked.truth, marked.labelled), *marks)
+
+
+def _draw_doubts(sets: Sequence[People], labels: Sequence[Predictions], judged: Sequence[Judged], path: Path) -> str:
+    """A sheet of the people of whom a joint is doubted with the highest scores; a line that says what was done."""
+    import numpy as np
+
+    from hgrt.evaluation.sheet import contact_sheet, write_sheet
+
+    surest = []
+    for k, one in enumerate(judged):
+        score = np.where(one.exchange | one.suspect, one.score, -1.0)
+        surest += [(float(row.max()), k, person, int(row.argmax())) for person, row in enumerate(score)]
+    surest = sorted((one for one in surest if one[0] >= 0), reverse=True)[:DOUBTED]
+    if not surest:
+        return "No sheet: nothing is doubted."
+    tiles = [_doubt(sets[k], labels[k], judged[k], person, joint) for _, k, person, joint in surest]
+    write_sheet(path, contact_sheet([tile for tile, _ in tiles], COLUMNS, [caption for _, caption in tiles]))
+    return f"sheet: {path}"
+
+
+def _doubt(people: People, labels: Predictions, judged: Judged, person: int, joint: int) -> tuple[Image, str]:
+    """A person, the ensemble's joints bold and the labels thin, and what is doubted."""
+    import numpy as np
+
+    from hgrt.data.doubts import SURE
+    from hgrt.draw import HIDDEN
+    from hgrt.evaluation.sheet import tile
+    from hgrt.pose.skeleton import MPII
+
+    sample, score = people.get(int(labels.rows[person])), judged.score[person]
+    truth = np.where(sample.labelled[:, None], sample.joints, np.nan)
+    wrong = joint if sample.labelled[joint] else None
+    picture = tile(sample.image, sample.box, judged.place[person], score >= HIDDEN, score >= SURE, truth, wrong)
+    what = "sides exchanged" if judged.exchange[person, joint] else MPII.joints[joint]
+    return picture, f"{labels.set.partition('/')[0]} {sample.name}\n{what}, score {score[joint]:.2f}"
 
 
 def _read(console: Console, people: People) -> Checked:

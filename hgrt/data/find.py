@@ -52,13 +52,17 @@ class DataSets:
     parts: tuple[tuple[str, int, int], ...]  # name, people, repeats per epoch
     sets: tuple[People, ...] = ()
 
-    def cached(self, limit: float, progress: Callable[[int, int], None] = lambda done, total: None) -> DataSets:
-        """The same, all people to learn from in memory; see `Cached`. One who is repeated is kept once."""
+    def each(self, wrap: Callable[[People], People]) -> DataSets:
+        """The same, every set to learn from as `wrap` gives it back, of the same name and length."""
         if not self.sets:
-            return replace(self, train=Cached(self.train, limit, progress))
-        sets = tuple(Cached(people, limit, progress) for people in self.sets)
+            return replace(self, train=wrap(self.train))
+        sets = tuple(wrap(people) for people in self.sets)
         repeats = [repeat for _, _, repeat in self.parts]
         return replace(self, train=Mixture(list(zip(sets, repeats, strict=True))), sets=sets)
+
+    def cached(self, limit: float, progress: Callable[[int, int], None] = lambda done, total: None) -> DataSets:
+        """The same, all people to learn from in memory; see `Cached`. One who is repeated is kept once."""
+        return self.each(lambda people: Cached(people, limit, progress))
 
 
 def look(path: Path, missing: Missing = "refuse") -> list[Found]:

@@ -35,6 +35,9 @@ FIELDS: dict[str, tuple[int, ...]] = {
 }
 """What an annotation file holds, and the shape of each person's share of it."""
 
+OPTIONAL: dict[str, tuple[int, ...]] = {"suspect": ()}
+"""What it may hold besides; 0 for everybody where it does not."""
+
 
 def splits(folder: Path, missing: Missing = "refuse") -> dict[str, Callable[[], People]]:
     """The packed splits in a folder, by the names of their files, each with what opens it; {} where there is none.
@@ -83,7 +86,7 @@ class PackedPeople:
         self._joints = rows["part"].astype(np.float64)
         self._label, self._visible, self._evaluate = rows["label"], rows["visible"] > 0, rows["evaluate"] > 0
         self._center, self._scale = rows["center"].astype(np.float64), rows["scale"].astype(np.float64)
-        self._normalize = rows["normalize"].astype(np.float64)
+        self._normalize, self._suspect = rows["normalize"].astype(np.float64), rows["suspect"] > 0
 
     def __len__(self) -> int:
         return len(self._names)
@@ -103,6 +106,7 @@ class PackedPeople:
             evaluate=self._evaluate[index],
             box=Box.from_mpii(self._center[index], float(self._scale[index])),
             normalize=float(self._normalize[index]),
+            suspect=np.full(JOINTS, self._suspect[index]),
         )
 
 
@@ -116,13 +120,15 @@ def _read_annotations(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
                 raise HgrtError(f"{path} is not a packed data set.", f"It lacks {', '.join(missing)}.")
             if str(file.attrs["joint_names"]) != ",".join(MPII.joints):
                 raise HgrtError(f"{path} has another skeleton.", f"Its joints: {file.attrs['joint_names']}")
-            rows = {field: np.asarray(file[field][()]) for field in FIELDS if field != "imgname"}
+            present = [field for field in (*FIELDS, *OPTIONAL) if field in file and field != "imgname"]
+            rows = {field: np.asarray(file[field][()]) for field in present}
             rows["imgname"] = np.asarray(file["imgname"].asstr()[()], dtype=np.str_)
             tars = str(file.attrs["tars"]).split(",")
     except (OSError, KeyError, TypeError) as error:
         raise HgrtError(f"{path} cannot be read as HDF5.", str(error)) from error
     count = len(rows["imgname"]) if rows["imgname"].ndim else 0
-    odd = [field for field, shape in FIELDS.items() if rows[field].shape != (count, *shape)]
+    rows = {field: np.zeros((count, *shape)) for field, shape in OPTIONAL.items()} | rows
+    odd = [field for field, shape in (FIELDS | OPTIONAL).items() if rows[field].shape != (count, *shape)]
     if odd:
         raise HgrtError(f"{path} is not a packed data set.", f"{odd[0]} has the shape {rows[odd[0]].shape}.")
     boxed = np.isfinite(rows["center"]).all(axis=1) & np.isfinite(rows["scale"]) & (rows["scale"] > 0)

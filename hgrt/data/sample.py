@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -31,6 +31,7 @@ class Sample:
     box        the person's square
     normalize  head size in pixels, the unit of PCKh
     empty      nobody is in the picture: all sixteen heatmaps are known to be zero
+    suspect    (16,) bool, somebody or something judged the joint's label doubtful; none if left out
     """
 
     name: str
@@ -42,11 +43,12 @@ class Sample:
     box: Box
     normalize: float
     empty: bool = False
+    suspect: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(JOINTS, np.bool_))
 
     def __post_init__(self) -> None:
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.joints.shape != (JOINTS, 2):
             raise ValueError("a sample is a (H, W, 3) uint8 image with (16, 2) joints")
-        if any(mask.shape != (JOINTS,) for mask in (self.labelled, self.visible, self.evaluate)):
+        if any(mask.shape != (JOINTS,) for mask in (self.labelled, self.visible, self.evaluate, self.suspect)):
             raise ValueError("the masks of a sample have one entry a joint")
 
 

@@ -21,7 +21,7 @@ from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Box, Image
 from hgrt.train.augment import Augmentation, in_picture, make_example
 
-COMMON = Augmentation(far_p=0, stray_p=0)  # what is kept is meant for these
+COMMON = Augmentation(far_p=0, stray_p=0, jpeg_p=0)  # what is kept is meant for these; JPEG makes roundings large
 
 
 class Given:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from hgrt.data.cached import Cached
 from hgrt.data.generated import GeneratedPeople
 from hgrt.data.packed import FIELDS, PackedPeople, splits
 from hgrt.errors import HgrtError
@@ -31,8 +32,9 @@ def test_values_are_those_in_the_files(tmp_path: Path) -> None:
         np.testing.assert_array_equal(sample.evaluate, values["label"][i] == 1)
         assert sample.box == Box(*values["center"][i], 200 * values["scale"][i])
         assert sample.normalize == values["normalize"][i]
-        assert sample.joints.dtype == np.float64 and not sample.empty
-        assert {sample.labelled.dtype, sample.visible.dtype, sample.evaluate.dtype} == {np.dtype(bool)}
+        assert sample.joints.dtype == np.float64 and not sample.empty and not sample.suspect.any()
+        masks = (sample.labelled, sample.visible, sample.evaluate, sample.suspect)
+        assert {mask.dtype for mask in masks} == {np.dtype(bool)}
 
 
 def test_the_tars_are_needed_only_once(tmp_path: Path) -> None:
@@ -57,8 +59,9 @@ def drop_field(field: str) -> Callable[[Path], object]:
 
 def set_field(field: str, values: np.ndarray) -> Callable[[Path], object]:
     def change(folder: Path) -> None:
-        drop_field(field)(folder)
         with h5py.File(folder / "train.h5", "a") as file:
+            if field in file:
+                del file[field]
             file[field] = values
 
     return change
@@ -88,6 +91,8 @@ def set_attribute(name: str, value: str | None) -> Callable[[Path], object]:
         (set_attribute("joint_names", "nose,left_eye"), "Its joints: nose,left_eye"),
         (set_attribute("tars", "train_0.tar"), "2 pictures"),
         (set_field("part", np.zeros((COUNT, 14, 2))), r"part has the shape \(5, 14, 2\)"),
+        (set_field("suspect", np.zeros((COUNT, 16))), r"suspect has the shape \(5, 16\)"),
+        (set_field("suspect", np.zeros(COUNT - 1)), r"suspect has the shape \(4,\)"),
         (set_field("imgname", np.arange(COUNT)), "cannot be read"),
         (set_field("scale", np.array([0.2, 0.2, 0, np.nan, 0.2])), "2 people of .* have no box"),
         (lambda folder: (folder / "train_1.tar").unlink(), r"train_1\.tar cannot be read"),
@@ -122,6 +127,16 @@ def test_people_without_picture_can_be_left_out(tmp_path: Path) -> None:
     assert [people.get(i).name for i in range(4)] == ["0.jpg", "2.jpg", "3.jpg", "4.jpg"]
     np.testing.assert_array_equal(people.get(2).joints, values["part"][3])
     assert people.get(2).image.shape == (43, 60, 3)
+
+
+def test_doubtful_people_are_told_from_others(tmp_path: Path) -> None:
+    pack(tmp_path, suspect=np.array([0, 0, 1, 0, 1], np.uint8))
+    everybody = PackedPeople(tmp_path, "train")
+    tar(tmp_path / "train_1.tar", {"3.jpg": jpeg(3)})
+    some = PackedPeople(tmp_path, "train", "skip")
+    for people, expected in ((everybody, "00101"), (some, "0101"), (Cached(everybody, 100), "00101")):
+        for i in range(len(people)):
+            assert people.get(i).suspect.tolist() == [expected[i] == "1"] * 16
 
 
 def test_splits_are_files_that_name_tars(tmp_path: Path) -> None:
