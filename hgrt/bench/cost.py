@@ -33,7 +33,7 @@ Tensors = list[dict[str, Shape]]
 _INSERTED = "InsertedPrecisionFreeCast_"
 """So ONNX Runtime names the conversions that it adds where the CPU cannot compute in half precision."""
 
-_BYTES = {"float": 4, "float16": 2, "double": 8, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+_BYTES = {"float": 4, "float16": 2, "double": 8, "int64": 8, "int32": 4, "uint8": 1, "int8": 1, "bool": 1}
 
 
 @dataclass(frozen=True, slots=True)

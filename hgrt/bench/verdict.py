@@ -31,6 +31,7 @@ LIMITS: Mapping[str, Limits] = {
     "fp32": Limits((0.0, 1e-5), 0.05, 0.0005),
     "fp16": Limits((1e-5, 1.5e-3), 0.5, 0.003),
     "bf16": Limits((5e-4, 2e-2), 4.0, 0.03),
+    "int8": Limits((3e-3, 5e-2), 80.0, 0.1),
 }
 
 BIAS = 0.1  # crop pixels by which all joints may be moved in common

@@ -56,7 +56,8 @@ def evaluate(
         str, typer.Option("--runtime", "-r", help="auto, onnxruntime, openvino, torch or tensorrt.")
     ] = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="fp32, bf16 or fp16.", show_default="an engine's own, else fp32")
+        str | None,
+        typer.Option(help="fp32, bf16, fp16 or int8.", show_default="that of an engine or 8-bit file, else fp32"),
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Load an engine that was changed since it was built.")] = False,
     threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: the physical cores.")] = 0,

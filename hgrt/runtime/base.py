@@ -22,7 +22,10 @@ from hgrt.model.spec import ModelSpec
 from hgrt.pose.geometry import Array, Image, apply, heatmap_to_crop, invert, warp
 from hgrt.pose.heatmaps import Keypoints, Maps, decode
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+
+PRECISION_KEY = "hgrt.precision"
+"""Under this key the metadata of an ONNX file for CPUs say its precision; where there is nothing, it is single."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +207,9 @@ def open_backend(
 
     "auto" takes an engine that was built from these weights for this machine, else torch on a GPU, else the CPU, and
     says in `info.why` what it went by; see `hgrt.runtime.choose`. "tensorrt" takes an engine, or the weights that one
-    in ./engines was built from. `precision` None is an engine's own, and fp32 for everything else. `threads` 0 are the
-    physical cores that this process may use. `trust` loads an engine that is not as its passport says.
+    in ./engines was built from. `precision` None is an engine's own, that of an 8-bit file, and fp32 for everything
+    else. `threads` 0 are the physical cores that this process may use. `trust` loads an engine that is not as its
+    passport says.
 
     HgrtError where the runtime is unknown or not installed, the file does not fit it, or it runs another precision than
     the one asked for.
@@ -224,7 +228,7 @@ def open_backend(
     for choice in choices(runtime, path, precision):
         request = Request(choice.weights, choice.precision, threads or physical_cores(), trust)
         try:
-            backend = _opened(choice.runtime, request)
+            backend = _opened(choice.runtime, request, precision is None)
         except HgrtError as error:
             if choice.last:
                 raise
@@ -235,13 +239,19 @@ def open_backend(
     raise AssertionError("the last choice is opened or raises")
 
 
-def _opened(name: str, request: Request) -> Backend:
+def _opened(name: str, request: Request, unasked: bool) -> Backend:
+    if request.precision == "int8" and name != "onnxruntime":
+        raise HgrtError(f"{name} does not run int8.", "8-bit files are for ONNX Runtime.", "Use --runtime onnxruntime.")
     backend = BACKENDS[name](request)
-    if backend.info.running != request.precision:
+    running = backend.info.running
+    if unasked and running == "int8":  # 8 bits are in the file: no runtime rounds to them by itself
+        backend.info = replace(backend.info, asked=running)
+    elif running != request.precision:
         backend.close()
         raise HgrtError(
-            f"{name} runs {backend.info.running} where {request.precision} was asked for.",
+            f"{name} runs {running} where {request.precision} was asked for.",
             f"Device: {backend.info.device}.",
+            "8-bit files come from: hgrt export CKPT --int8 --data DATA" if request.precision == "int8" else "",
         )
     return backend
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hgrt.errors import HgrtError
 from hgrt.model.spec import ENGINE_KEY, METADATA_KEY, ModelSpec
 from hgrt.pose.heatmaps import Maps
-from hgrt.runtime.base import Backend, BackendInfo, Request, as_float32
+from hgrt.runtime.base import PRECISION_KEY, Backend, BackendInfo, Request, as_float32
 
 
 class OnnxBackend(Backend):
@@ -23,7 +23,7 @@ class OnnxBackend(Backend):
         options.intra_op_num_threads = request.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Between layers threads wait awake, which saves a tenth of the time; but no longer than most layers' waits last
+        # Between layers threads wait awake, which saves time; but no longer than most layers' waits last
         # and not after the last one, or decoding and encoding would lack the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         options.add_session_config_entry("session.intra_op.spin_duration_us", "10")
@@ -51,7 +51,7 @@ class OnnxBackend(Backend):
             weights=request.weights,
             device="CPU",
             asked=request.precision,
-            running=engine.get("precision", "fp32"),
+            running=said.get(PRECISION_KEY) or engine.get("precision", "fp32"),
             threads=request.threads,
             versions={"onnxruntime": ort.__version__},
         )

@@ -11,7 +11,7 @@ from hgrt.errors import HgrtError
 from hgrt.model.spec import METADATA_KEY, ModelSpec
 from hgrt.pose.heatmaps import Maps
 from hgrt.require import require
-from hgrt.runtime.base import Backend, BackendInfo, Precision, Request, as_float32
+from hgrt.runtime.base import PRECISION_KEY, Backend, BackendInfo, Precision, Request, as_float32
 from hgrt.runtime.onnx import foreign_onnx
 
 NAMES: dict[str, Precision] = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
@@ -32,10 +32,15 @@ class OpenVinoBackend(Backend):
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise HgrtError(f"{request.weights} is not an ONNX file that OpenVINO can load.", reason) from error
-        try:
-            text = model.get_rt_info(["framework", METADATA_KEY]).astype(str)
-        except RuntimeError as error:
-            raise foreign_onnx(request) from error
+        text = _said(model, METADATA_KEY)
+        if text is None:
+            raise foreign_onnx(request)
+        if _said(model, PRECISION_KEY) is not None:
+            raise HgrtError(
+                f"{request.weights} is an 8-bit file, which is made for ONNX Runtime.",
+                "OpenVINO would compute it, but does not say in which precision.",
+                "Use --runtime onnxruntime, or weights in single precision.",
+            )
         options = {
             "INFERENCE_PRECISION_HINT": asked,
             "INFERENCE_NUM_THREADS": request.threads,
@@ -61,3 +66,11 @@ class OpenVinoBackend(Backend):
 
     def _release(self) -> None:
         del self._request
+
+
+def _said(model: Any, key: str) -> str | None:
+    """What the ONNX file's metadata say under that key."""
+    try:
+        return str(model.get_rt_info(["framework", key]).astype(str))
+    except RuntimeError:
+        return None

@@ -139,7 +139,7 @@ def test_a_mistake_ends_in_plain_words(data: Path, tmp_path: Path) -> None:
         ({"cut": "square"}, ["--cut square", "exact, published, legacy"]),
         ({"protocol": "reference", "multi_scale": True}, ["exact cut only", "protocol reference", "--cut exact"]),
         ({"cut": "legacy", "multi_scale": True}, ["exact cut only", "The cut is legacy."]),
-        ({"precision": "int8"}, ["--precision int8", "fp32, bf16, fp16"]),
+        ({"precision": "int4"}, ["--precision int4", "fp32, bf16, fp16, int8"]),
         ({"runtime": "abacus"}, ["no runtime 'abacus'", "onnxruntime"]),
         ({"json": "gone/e.json"}, ["gone/e.json cannot be written", "folder does not exist"]),
         ({"predictions": "p.csv"}, ["p.csv", ".json, .h5, .mat"]),

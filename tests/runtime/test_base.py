@@ -76,6 +76,32 @@ def test_another_precision_than_asked_for_is_an_error_and_closes(
     assert opened[0].released == 1
 
 
+def test_an_8_bit_file_runs_as_such_unless_something_else_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "onnxruntime", Opened)
+    monkeypatch.setattr(Opened, "running", "int8")
+    path = tmp_path / "net.onnx"
+    path.write_text("x")
+    for precision in (None, "int8"):
+        assert open_backend("auto", path, precision).info.asked == "int8"  # type: ignore[arg-type]
+    with pytest.raises(HgrtError, match="runs int8 where fp32 was asked for"):
+        open_backend("auto", path, "fp32")
+    assert [one.released for one in opened] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("runtime", [name for name in BACKENDS if name != "onnxruntime"])
+def test_8_bits_are_for_one_runtime_and_no_other_is_opened(
+    runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, runtime, Opened)
+    path = tmp_path / ("net.engine" if runtime == "tensorrt" else "net.onnx")
+    path.write_text("x")
+    with pytest.raises(HgrtError, match=f"{runtime} does not run int8") as error:
+        open_backend(runtime, path, "int8")
+    assert "onnxruntime" in error.value.fix and not opened
+
+
 def test_an_unknown_runtime_is_refused_with_the_known_ones() -> None:
     with pytest.raises(HgrtError, match="no runtime 'tensorflow'") as error:
         open_backend("tensorflow")
