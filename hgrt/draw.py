@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.pose import Pose
@@ -11,8 +12,9 @@ from hgrt.pose.skeleton import MPII, Side, side_of
 
 COLOURS: dict[Side, tuple[int, int, int]] = {"left": (255, 160, 40), "right": (40, 110, 255), "middle": (80, 220, 120)}
 """BGR: the person's left blue, right orange, the middle green."""
-SURE = 0.4  # a joint below this is hollow
-HIDDEN = 0.15  # one below this is not drawn
+SURE = 0.4  # a joint with a lower score is hollow, where there is no calibrated chance to go by
+LIKELY = 0.5  # one with a lower chance is hollow
+HIDDEN = 0.15  # one with a lower score is not drawn
 FRACTION = 4  # bits of sub-pixel position that OpenCV draws with
 
 
@@ -25,21 +27,30 @@ LIMBS = tuple((i, j, COLOURS[_limb_side(*names)]) for (i, j), names in zip(MPII.
 JOINTS = tuple(COLOURS[side_of(name)] for name in MPII.joints)
 
 
+def shown(pose: Pose) -> NDArray[np.bool_]:
+    """The joints that are drawn at all, (16,)."""
+    return np.asarray(pose.score >= HIDDEN)
+
+
+def sure(pose: Pose) -> NDArray[np.bool_]:
+    """The joints that are drawn solid, (16,): likely right or, where that is not known, of a high score."""
+    return np.asarray(pose.score >= SURE if pose.chance is None else pose.chance >= LIKELY)
+
+
 def draw_pose(image: Image, pose: Pose) -> None:
     """Draw into a (H, W, 3) uint8 BGR image; line widths follow the size of the person and of the picture."""
     thick = int(np.clip(pose.box.side / 120, 1, max(2, min(image.shape[:2]) // 150)))
     fixed = np.clip(np.round(pose.xy * (1 << FRACTION)), -(1 << 24), 1 << 24).astype(int)
     points = [(int(x), int(y)) for x, y in fixed]
-    drawn = pose.score >= HIDDEN
+    drawn, solid = shown(pose), sure(pose)
     for i, j, colour in LIMBS:
         if drawn[i] and drawn[j]:
-            sure = min(pose.score[i], pose.score[j]) >= SURE
-            width = thick + 1 if sure else 1
+            width = thick + 1 if solid[i] and solid[j] else 1
             cv2.line(image, points[i], points[j], colour, width, cv2.LINE_AA, FRACTION)
     radius = (thick + 2) << FRACTION
     for k, colour in enumerate(JOINTS):
         if drawn[k]:
-            filled = cv2.FILLED if pose.score[k] >= SURE else 1
+            filled = cv2.FILLED if solid[k] else 1
             cv2.circle(image, points[k], radius, colour, filled, cv2.LINE_AA, FRACTION)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.closing import Closing
+from hgrt.pose.confidence import chance
 from hgrt.pose.geometry import Box, Image, apply, crop, heatmap_to_image
 from hgrt.pose.heatmaps import Decode, Keypoints, decode
 from hgrt.pose.pose import Pose
@@ -70,7 +71,11 @@ class PoseEstimator(Closing):
             affines = [heatmap_to_image(box, spec.heatmap, spec.input) for box in boxes]
             xy = [apply(affine, one) for affine, one in zip(affines, found.xy_hm, strict=True)]
             score, spread = found.score, found.spread
-        poses = [Pose(xy[i], score[i], spread[i] * box.side / spec.heatmap, box) for i, box in enumerate(boxes)]
+        knots = spec.calibration
+        poses = [
+            Pose(xy[i], score[i], spread[i] * box.side / spec.heatmap, box, chance(score[i], knots) if knots else None)
+            for i, box in enumerate(boxes)
+        ]
         mark("decode")
         return poses
 

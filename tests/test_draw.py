@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fakes import pose
+from fakes import frame, pose
 from hgrt.draw import JOINTS, LIMBS, draw_box, draw_pose
-from hgrt.live.hud import draw_hud, hud_lines
+from hgrt.live.clock import Stopwatch
+from hgrt.live.hud import doubts, draw_hud, draw_overlay, hud_lines
+from hgrt.live.source import Frame, Source
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.pose import Pose
 from hgrt.pose.skeleton import MPII, side_of
@@ -37,6 +40,28 @@ def test_a_sure_joint_is_filled_a_doubtful_one_hollow_a_hidden_one_absent(joint:
         inks.append(np.count_nonzero(image.any(axis=2)))
     assert middles == [True, False, False]
     assert inks[0] > 0 and inks[1] > 0 and inks[2] == 0
+
+
+def test_where_a_chance_is_known_it_decides_and_not_the_score() -> None:
+    for score, chance, filled in ((0.2, 0.6, True), (0.9, 0.4, False)):
+        image = black()
+        draw_pose(image, replace(only("l_wrist", score), chance=np.full(16, chance)))
+        assert bool(image[100, 100].any()) is filled and image.any()
+    hidden = black()
+    draw_pose(hidden, replace(only("l_wrist", 0.01), chance=np.full(16, 0.9)))
+    assert not hidden.any()
+
+
+def test_a_limb_is_thin_where_one_of_its_ends_is_unlikely() -> None:
+    inks = []
+    for likely in (1.0, 0.0):
+        image, chance = black(), np.ones(16)
+        chance[MPII.index("r_wrist")] = likely
+        score = np.zeros(16)
+        score[MPII.indices(["r_wrist", "r_elbow"])] = 0.9
+        draw_pose(image, replace(pose(), score=score, chance=chance))
+        inks.append(np.count_nonzero(image.any(axis=2)))
+    assert inks[0] > inks[1] > 0
 
 
 def test_left_right_and_middle_have_their_own_colours() -> None:
@@ -129,3 +154,39 @@ def test_the_hud_says_how_fast_and_for_live_sources_how_old(
     said = " / ".join(hud_lines(25.0, age, 3, stages))
     assert all(line in said for line in lines), said
     assert ("age" in said) is (age is not None)
+
+
+@pytest.mark.parametrize(
+    ("doubtful", "line"),
+    [
+        ([], []),
+        (["r_wrist"], ["not sure: r wrist"]),
+        (["r_knee", "l_wrist"], ["not sure: r knee, l wrist"]),
+        (["r_ankle", "r_knee", "r_hip", "l_hip"], ["not sure: r ankle, r knee, r hip, l hip"]),
+        (["r_ankle", "r_knee", "r_hip", "l_hip", "l_wrist"], ["not sure: r ankle, r knee, r hip, l hip and 1 more"]),
+        (list(MPII.joints), ["not sure: r ankle, r knee, r hip, l hip and 12 more"]),
+    ],
+)
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_the_hud_names_the_joints_that_are_drawn_hollow(doubtful: list[str], line: list[str], calibrated: bool) -> None:
+    at = MPII.indices(doubtful)
+    score, chance = np.full(16, 0.9), np.ones(16)
+    (chance if calibrated else score)[at] = 0.3
+    assert doubts(replace(pose(), score=score, chance=chance if calibrated else None)) == line
+    score[at] = 0.01  # not drawn at all: nothing to mistrust
+    assert doubts(replace(pose(), score=score, chance=chance if calibrated else None)) == []
+
+
+def test_the_overlay_has_the_line_of_doubts_only_where_there_are_some() -> None:
+    class Still(Source):
+        live, continuous = False, True
+
+        def __iter__(self) -> Iterator[Frame]:
+            raise AssertionError
+
+    heights = []
+    for score in (0.9, 0.3):
+        shot = frame(image=np.full((400, 600, 3), 200, np.uint8))
+        draw_overlay(shot, replace(pose(score=score), xy=pose().xy + [300, 150]), Stopwatch(), Still("still"))
+        heights.append(int((shot.bgr[:, 0] < 200).all(axis=1).sum()))
+    assert 0 < heights[0] < heights[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,34 @@ def test_confidence_is_the_mean_of_the_best_half(scores: list[float], expected: 
         assert Pose(base.xy, np.array(order), base.spread, base.box).confidence == pytest.approx(expected)
 
 
+KNOTS = ((0.0, 0.0), (0.4, 0.2), (0.8, 1.0))
+
+
+@pytest.mark.parametrize("crops_frames", [False, True])
+def test_a_calibrated_network_gives_the_chance_of_each_joint(crops_frames: bool) -> None:
+    heights = np.linspace(0.1, 0.95, 16)[:, None, None]
+    backend = FakeBackend(lambda crop: gaussians(PEAKS, SPEC.heatmap) * heights, replace(SPEC, calibration=KNOTS))
+    backend.info = replace(backend.info, crops_frames=crops_frames)
+    found = fake_estimator(backend).poses(IMAGE, [Box(10, 20, 30), Box(80, 60, 100)])
+    for one in found:
+        assert one.chance is not None
+        np.testing.assert_allclose(one.chance, np.interp(one.score, [0, 0.4, 0.8], [0, 0.2, 1]))
+        assert one.chance.min() < 0.1 and one.chance.max() == 1
+
+
+def test_without_a_calibration_there_is_no_chance_and_the_rest_is_the_same() -> None:
+    answer = lambda crop: gaussians(PEAKS, SPEC.heatmap, 0.7)  # noqa: E731
+    plain = fake_estimator(FakeBackend(answer))(IMAGE)
+    calibrated = fake_estimator(FakeBackend(answer, replace(SPEC, calibration=KNOTS)))(IMAGE)
+    assert plain.chance is None and calibrated.chance is not None
+    for name in ("xy", "score", "spread"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(calibrated, name))
+    assert plain.confidence == calibrated.confidence
+
+
 @pytest.mark.parametrize(("xy", "score", "spread"), [(15, 16, 16), (16, 15, 16), (16, 16, 17)])
 def test_a_pose_has_sixteen_joints(xy: int, score: int, spread: int) -> None:
     with pytest.raises(ValueError, match="16 joints"):
         Pose(np.zeros((xy, 2)), np.zeros(score), np.zeros(spread), Box(0, 0, 1))
+    with pytest.raises(ValueError, match="16 joints"):
+        replace(pose(), chance=np.zeros(xy if xy != 16 else 17))

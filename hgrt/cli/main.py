@@ -15,6 +15,7 @@ from rich.console import Console
 from hgrt import __version__
 from hgrt.cli.bench import bench
 from hgrt.cli.build_engine import build_engine
+from hgrt.cli.calibrate import calibrate
 from hgrt.cli.data import app as data
 from hgrt.cli.demo import demo
 from hgrt.cli.evaluate import evaluate
@@ -34,6 +35,7 @@ app.command()(train)
 app.command()(export)
 app.command("build-engine")(build_engine)
 app.command("eval")(evaluate)
+app.command()(calibrate)
 app.command()(bench)
 app.add_typer(data, name="data")
 

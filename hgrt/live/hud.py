@@ -1,19 +1,22 @@
 """What the demo draws on a frame: box, skeleton, and in the corner a few lines of text: how fast, how old, where the
-time goes. Nothing is measured here."""
+time goes, which joints to mistrust. Nothing is measured here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import cv2
+import numpy as np
 
-from hgrt.draw import draw_box, draw_pose
+from hgrt.draw import draw_box, draw_pose, shown, sure
 from hgrt.live.clock import Stopwatch
 from hgrt.live.source import Frame, Source
 from hgrt.pose.geometry import Image
 from hgrt.pose.pose import Pose
+from hgrt.pose.skeleton import MPII
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+NAMED = 4  # doubtful joints that are named; the others are counted
 
 
 def draw_overlay(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Source) -> None:
@@ -23,7 +26,8 @@ def draw_overlay(frame: Frame, pose: Pose | None, watch: Stopwatch, source: Sour
         draw_pose(frame.bgr, pose)
     if source.continuous:
         age = watch.age_ms(frame.t_capture) if source.live else None
-        draw_hud(frame.bgr, hud_lines(watch.fps, age, source.dropped, watch.recent()))
+        lines = hud_lines(watch.fps, age, source.dropped, watch.recent())
+        draw_hud(frame.bgr, lines if pose is None else lines + doubts(pose))
 
 
 def hud_lines(fps: float, age_ms: float | None, dropped: int, stages: Mapping[str, float]) -> list[str]:
@@ -32,6 +36,13 @@ def hud_lines(fps: float, age_ms: float | None, dropped: int, stages: Mapping[st
     if age_ms is not None:
         first += f"   age {age_ms:.0f} ms   dropped {dropped}"
     return [first, "  ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()) + " ms"] if stages else [first]
+
+
+def doubts(pose: Pose) -> list[str]:
+    """A line that names the joints that are drawn hollow; none where all are solid."""
+    names = [MPII.joints[k].replace("_", " ") for k in np.flatnonzero(shown(pose) & ~sure(pose))]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [f"not sure: {', '.join(names[:NAMED])}{more}"] if names else []
 
 
 def draw_hud(image: Image, lines: list[str]) -> None:

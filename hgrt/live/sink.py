@@ -163,8 +163,9 @@ class PictureSink(Sink):
 
 
 class JsonlSink(Sink):
-    """A line of JSON a frame: `frame`, `t` in seconds, `people`, each with `box` [x, y, w, h] and `keypoints`
-    (16 x [x, y, score], image pixels, MPII order); nobody found is an empty list. Every line is flushed."""
+    """A line of JSON a frame: `frame`, `t` in seconds, `people`, each with `box` [x, y, w, h], `keypoints`
+    (16 x [x, y, score], image pixels, MPII order) and `chance` (16 x 0..1; null where the network is not calibrated);
+    nobody found is an empty list. Every line is flushed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -232,7 +233,8 @@ def person(pose: Pose) -> dict[str, object]:
         [round(float(x), 2), round(float(y), 2), round(float(s), 4)]
         for (x, y), s in zip(pose.xy, pose.score, strict=True)
     ]
-    return {"box": [round(value, 2) for value in box], "keypoints": keypoints}
+    chance = None if pose.chance is None else [round(float(value), 3) for value in pose.chance]
+    return {"box": [round(value, 2) for value in box], "keypoints": keypoints, "chance": chance}
 
 
 def open_output(path: Path, fps: float, measured: Callable[[float], None] = lambda ms: None) -> Sink:

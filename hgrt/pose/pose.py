@@ -20,16 +20,20 @@ class Pose:
     score   (16,) 0..1, the height of each joint's heatmap peak; low where the joint is hidden, out of view or doubtful
     spread  (16,) pixels, the width (standard deviation) of each peak; inf where there is none
     box     the square that the network looked at
+    chance  (16,) 0..1, how likely each joint lies within half a head size of the truth (PCKh@0.5), judged by `score`;
+            None where the network is not calibrated
     """
 
     xy: Array
     score: Array
     spread: Array
     box: Box
+    chance: Array | None = None
 
     def __post_init__(self) -> None:
         joints = len(MPII)
-        if self.xy.shape != (joints, 2) or self.score.shape != (joints,) or self.spread.shape != (joints,):
+        by_joint = [one for one in (self.score, self.spread, self.chance) if one is not None]
+        if self.xy.shape != (joints, 2) or any(one.shape != (joints,) for one in by_joint):
             raise ValueError(f"a pose has {joints} joints")
 
     @property

@@ -13,7 +13,7 @@ from hgrt.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "assets" / "README.md"]
-LINE = re.compile(r"\bhgrt (?:demo|train|export|eval|bench|data|build-engine)\b[^`#\n|]*")
+LINE = re.compile(r"\bhgrt (?:demo|train|export|eval|calibrate|bench|data|build-engine)\b[^`#\n|]*")
 
 
 def command_lines() -> list[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -187,12 +188,22 @@ def test_the_lines_have_exactly_this_shape(tmp_path: Path) -> None:
     assert [(line["frame"], line["t"]) for line in lines] == [(0, 0.0), (1, 0.04), (7, 1.2346)]
     assert lines[1]["people"] == []
     (person,) = lines[0]["people"]
-    assert list(person) == ["box", "keypoints"]
+    assert list(person) == ["box", "keypoints", "chance"]
+    assert person["chance"] is None  # the network is not calibrated
     assert person["box"] == [80.0, 30.0, 40.0, 40.0]  # left and top edge, width, height
     assert np.shape(person["keypoints"]) == (16, 3)
     np.testing.assert_allclose(np.array(person["keypoints"])[:, :2], someone.xy, atol=0.006)
     np.testing.assert_allclose(np.array(person["keypoints"])[:, 2], 0.9)
     assert sink.said == str(path)
+
+
+def test_a_calibrated_network_says_each_joints_chance(tmp_path: Path) -> None:
+    chance = np.linspace(0, 1, 16)
+    with JsonlSink(tmp_path / "joints.jsonl") as sink:
+        sink.write(frame(0), replace(pose(), chance=chance), frame().bgr)
+    (person,) = json.loads(sink.path.read_text())["people"]
+    np.testing.assert_allclose(person["chance"], chance, atol=0.0006)
+    assert np.shape(person["keypoints"]) == (16, 3)
 
 
 def test_an_earlier_file_is_replaced_not_added_to(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""`hgrt calibrate` as a user runs it: what it says, what it writes, and what it leaves alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fakes import hgrt_here, refused
+from golden import published_checkpoint
+from hgrt.cli.calibrate import write_calibrated
+from hgrt.estimator import PoseEstimator
+from hgrt.model.spec import ModelSpec
+from packing import pack
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("h5py")
+
+SPEC = ModelSpec(stacks=1, channels=8, gate="none", block="postact", stem="light", input=64)
+KNOTS = ((0.0, 0.0), (0.25, 0.5), (0.75, 0.9))
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `net.pt`, which never learnt anything, and the data `one`, `two` (val) and `few`."""
+    from hgrt.model.checkpoint import save_checkpoint
+    from hgrt.model.hourglass import StackedHourglass
+
+    folder = tmp_path_factory.mktemp("where")
+    torch.manual_seed(0)
+    save_checkpoint(folder / "net.pt", StackedHourglass(SPEC), epoch=7, pckh={"one/val": 12.5})
+    for name, count in (("one", 9), ("two", 6), ("few", 4)):
+        pack(folder / name, "val", count)
+    return folder
+
+
+def test_a_calibration_is_measured_drawn_and_written_and_the_weights_stay(where: Path, tmp_path: Path) -> None:
+    before = (where / "net.pt").read_bytes()
+    options = ["--data", where / "one", "-d", where / "two", "--out", "sure.pt", "--plot", "true.png"]
+    done = hgrt_here("calibrate", where / "net.pt", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for said in ("one/val", "two/val", "all: every set weighs the same", "ECE", "Brier", "score -> chance: 0.00 -> 0"):
+        assert said in done.stdout, said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sure.pt", "true.png"]
+    assert cv2.imread(str(tmp_path / "true.png")) is not None
+    assert (where / "net.pt").read_bytes() == before
+
+    from hgrt.model.checkpoint import load_checkpoint, read_checkpoint
+
+    plain, sure = load_checkpoint(where / "net.pt"), load_checkpoint(tmp_path / "sure.pt")
+    assert len(sure.spec.calibration) > 1 and replace(sure.spec, calibration=()) == plain.spec
+    for name, weight in plain.state_dict().items():
+        assert torch.equal(weight, sure.state_dict()[name]), name
+    content = read_checkpoint(tmp_path / "sure.pt")
+    assert (content["epoch"], content["pckh"]) == (7, {"one/val": 12.5})
+    with PoseEstimator(tmp_path / "sure.pt", "torch", threads=1) as estimator:
+        assert estimator(np.zeros((64, 64, 3), np.uint8)).chance is not None
+
+
+def test_without_out_nothing_is_written(where: Path, tmp_path: Path) -> None:
+    done = hgrt_here("calibrate", where / "net.pt", "-d", where / "one", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "No calibration was written" in done.stdout and "weighs the same" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], ["nothing to calibrate on", "--data"]),
+        (["-d", "WHERE/gone"], ["no data folder"]),
+        (["-d", "WHERE/one", "--split", "test"], ["no test split", "one/val"]),
+        (["-d", "WHERE/few"], ["too few people", "at least 5"]),
+        (["-d", "WHERE/one", "--out", "WHERE/net.pt"], ["among the weights and data", "another --out"]),
+        (["-d", "WHERE/one", "--out", "a.png", "--plot", "a.png"], ["asked for twice", "--out", "--plot"]),
+        (["-d", "WHERE/one", "--out", "sure.onnx"], ["sure.onnx is no checkpoint", "export it again"]),
+        (["-d", "WHERE/one", "--out", "gone/sure.pt"], ["folder does not exist"]),
+        (["-d", "WHERE/one", "--plot", "true.bmp"], ["true.bmp", ".png, .jpg"]),
+    ],
+    ids=lambda value: " ".join(value) if value and value[0] == "-d" else None,
+)
+def test_each_mistake_is_named_and_nothing_written(
+    options: list[str], words: list[str], where: Path, tmp_path: Path
+) -> None:
+    before = (where / "net.pt").read_bytes()
+    said = [option.replace("WHERE", str(where)) for option in options]
+    refused(hgrt_here("calibrate", where / "net.pt", *said, cwd=tmp_path), *words)
+    assert list(tmp_path.iterdir()) == [] and (where / "net.pt").read_bytes() == before
+
+
+def test_an_onnx_file_cannot_be_given_a_calibration(where: Path, tmp_path: Path) -> None:
+    done = hgrt_here("calibrate", "net.onnx", "-d", where / "one", "--out", "sure.pt", cwd=tmp_path)
+    refused(done, "net.onnx is no checkpoint", "get it from there")
+
+
+def test_a_published_checkpoint_becomes_one_of_ours(tmp_path: Path) -> None:
+    from hgrt.model.checkpoint import load_checkpoint, read_checkpoint
+
+    published = published_checkpoint(tmp_path / "checkpoint.pth.tar", 1, modulated=False, channels=16)
+    write_calibrated(published, tmp_path / "sure.pt", KNOTS)
+    assert load_checkpoint(tmp_path / "sure.pt").spec.calibration == KNOTS
+    assert set(read_checkpoint(tmp_path / "sure.pt")) == {"hgrt.spec", "state_dict"}
+
+
+def test_a_training_that_begins_with_calibrated_weights_begins_without_the_calibration(
+    where: Path, tmp_path: Path
+) -> None:
+    write_calibrated(where / "net.pt", tmp_path / "sure.pt", KNOTS)
+    shown = [
+        hgrt_here("train", "--init", path, "--print-config", cwd=tmp_path) for path in ("sure.pt", where / "net.pt")
+    ]
+    assert [done.returncode for done in shown] == [0, 0], shown[0].stderr
+    said = [[line for line in done.stdout.splitlines() if " init=" not in line] for done in shown]
+    assert said[0] == said[1] and any("spec.channels=8" in line for line in said[0])
+    assert "calibration" not in shown[0].stdout
