@@ -22,10 +22,17 @@ from statistics import mean
 import torch
 
 SIZE, BATCH = 128, 32
+CAMERA = ("dark_p", "motion_p", "jpeg_p")
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "modern": ("the recipe as it is", []),
     "modern-seed-1": ("the recipe, another seed", ["--seed", "1"]),
     "reference": ("the published recipe instead", ["--recipe", "reference"]),
+    "adamw": ("AdamW instead of Muon", ["--set", "recipe.optimizer=adamw"]),
+    "no-camera": ("no low light, motion blur, JPEG", [f"--set=recipe.augmentation.{p}=0" for p in CAMERA]),
+    "no-beside": ("no views beside the person", ["--set", "recipe.augmentation.nobody_p=0"]),
+    "no-upright": ("nobody turned upright", ["--set", "recipe.augmentation.upright_p=0"]),
+    "no-half-body": ("no half bodies", ["--set", "recipe.augmentation.half_body_p=0"]),
+    "suspect-whole": ("doubtful labels weigh as others", ["--set", "recipe.suspect_weight=1"]),
     "no-peak-weight": ("every pixel of a map weighs the same", ["--set", "recipe.peak_weight=0"]),
     "gate-none": ("no top-down modulation", ["--set", "spec.gate=none"]),
     "teacher": ("learns from a trained network too", []),
