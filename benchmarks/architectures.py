@@ -62,11 +62,11 @@ class Variant:
 VARIANTS = {
     "lite": Variant("1 x 96, 32 more a level"),
     "lite-seed-1": Variant("the same, another seed", seed=1),
-    "wide": Variant("1 x 112, the same at each level", {"channels": 112, "growth": 0}),
+    "wide": Variant("1 x 104, the same at each level", {"channels": 104, "growth": 0}),
     "deep": Variant("1 x 80, 48 more a level", {"channels": 80, "growth": 48}),
-    "two": Variant("2 x 56, 32 more a level", {"stacks": 2, "channels": 56, "growth": 32}),
-    "three": Variant("3 x 44, 24 more a level", {"stacks": 3, "channels": 44, "growth": 24}),
-    "fine": Variant("1 x 60, 40 more a level, 256 px", {"channels": 60, "growth": 40, "input": 256}),
+    "two": Variant("2 x 52, 24 more a level", {"stacks": 2, "channels": 52, "growth": 24}),
+    "three": Variant("3 x 36, 16 more a level", {"stacks": 3, "channels": 36, "growth": 16}),
+    "fine": Variant("1 x 52, 32 more a level, 256 px", {"channels": 52, "growth": 32, "input": 256}),
     "depthwise": Variant("1 x 112, 32 more a level, 5x5 depthwise", {"channels": 112}, depthwise=True),
     "no-gate": Variant("1 x 96, 32 more a level, no modulation", {"gate": "none"}),
 }

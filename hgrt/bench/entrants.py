@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from hgrt.errors import HgrtError
-from hgrt.runtime.base import BACKENDS, Backend, Precision, Request, bundled_weights, open_backend
+from hgrt.runtime.base import BACKENDS, Backend, Precision, Request, bundled_weights, weights_file, open_backend
 from hgrt.runtime.choose import SUFFIX, engine_here
 from hgrt.runtime.library import probe
 from hgrt.runtime.passport import read_passport, sha256
@@ -87,12 +87,8 @@ def networks(weights: Sequence[Path]) -> list[Network]:
     """
     if not weights:
         return [Network("lite", bundled_weights(".pt"), bundled_weights())]
-    for path in weights:
-        if not path.is_file():
-            why = "That is a folder." if path.is_dir() else "No such file."
-            raise HgrtError(f"The weights {path} cannot be opened.", why, "Leave them out for the bundled ones.")
     found: dict[tuple[Path, str], Network] = {}
-    for path in weights:
+    for path in map(weights_file, weights):
         if path.suffix != SUFFIX:
             place = (path.parent.resolve(), path.name.partition(".")[0])
             network = found.get(place, Network(place[1]))

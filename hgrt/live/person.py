@@ -27,6 +27,7 @@ PATIENCE = 5  # frames without being seen after which a person is lost
 SEEN = 0.2  # joints surer than this draw the next box
 MARGIN = 1.4  # the box around the joints, as the network was trained on
 FOLLOW_PLACE, FOLLOW_SIZE = 0.75, 0.4  # share of the new box in the next one: people move faster than they grow
+STILL_PLACE, STILL_SIZE = 0.05, 0.1  # of the old box: as long as the new one differs by less, the old one stays
 CLOSER = 2  # times that a search looks again around what it found
 PER_FRAME = 3  # squares looked at in each frame while nobody is there
 
@@ -134,6 +135,10 @@ class Tracker:
 
 
 def _between(old: Box, new: Box) -> Box:
+    """The next box on the way from one to the other. Joints tremble; a box that trembled too would shake them more."""
+    away = max(abs(new.cx - old.cx), abs(new.cy - old.cy))
+    if away < STILL_PLACE * old.side and abs(new.side - old.side) < STILL_SIZE * old.side:
+        return old
     cx = old.cx + FOLLOW_PLACE * (new.cx - old.cx)
     cy = old.cy + FOLLOW_PLACE * (new.cy - old.cy)
     return _on_grid(Box(cx, cy, old.side + FOLLOW_SIZE * (new.side - old.side)))

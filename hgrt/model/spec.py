@@ -137,5 +137,5 @@ PRESETS: dict[str, ModelSpec] = {
     "large": ModelSpec(stacks=8, gate="bounded", block="postact", stem="light"),
     "reference": ModelSpec(),
 }
-"""Networks by name: `lite` is the bundled one, made for a CPU; `base` has the published size and `large` is its teacher,
-both of layers that fold; `reference` is the published shape."""
+"""Networks by name: `lite` is the bundled one, made for a CPU; `base` has the published size and `large` is its
+teacher, both of layers that fold; `reference` is the published shape."""

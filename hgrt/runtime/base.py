@@ -195,6 +195,9 @@ BACKENDS: dict[str, Callable[[Request], Backend]] = {
 }
 """Runtimes by name. Each imports its library only when opened."""
 
+BUNDLED = ("lite.int8.onnx", "lite.onnx", "lite.pt")
+"""Weights that come with the package, which may be named wherever a file of weights may."""
+
 
 def open_backend(
     runtime: str = "auto",
@@ -203,7 +206,7 @@ def open_backend(
     threads: int = 0,
     trust: bool = False,
 ) -> Backend:
-    """Open `weights` (None: the bundled ones) on a runtime.
+    """Open `weights` (None: the bundled ones; see `weights_file`) on a runtime.
 
     "auto" takes an engine that was built from these weights for this machine, else torch on a GPU, else the CPU, and
     says in `info.why` what it went by; see `hgrt.runtime.choose`. "tensorrt" takes an engine, or the weights that one
@@ -220,10 +223,7 @@ def open_backend(
         raise HgrtError(
             f"There is no runtime '{runtime}'.", f"Known: auto, {', '.join(BACKENDS)}.", "Use --runtime NAME."
         )
-    path = None if weights is None else Path(weights)
-    if path is not None and not path.is_file():
-        why = "That is a folder." if path.is_dir() else "No such file."
-        raise HgrtError(f"The weights {path} cannot be opened.", why, "Leave the weights out for the bundled ones.")
+    path = None if weights is None else weights_file(weights)
     failed = ""
     for choice in choices(runtime, path, precision):
         request = Request(choice.weights, choice.precision, threads or physical_cores(), trust)
@@ -254,6 +254,22 @@ def _opened(name: str, request: Request, unasked: bool) -> Backend:
             "8-bit files come from: hgrt export CKPT --int8 --data DATA" if request.precision == "int8" else "",
         )
     return backend
+
+
+def weights_file(weights: str | Path) -> Path:
+    """The file that is meant: the one there, else the bundled one of that name, such as lite.int8.onnx.
+
+    HgrtError where there is neither.
+    """
+    path = Path(weights)
+    if path.is_file():
+        return path
+    if path.name == str(path) and path.name in BUNDLED:
+        return asset(path.name)
+    why = "That is a folder." if path.is_dir() else "No such file."
+    raise HgrtError(
+        f"The weights {path} cannot be opened.", why, f"Leave them out, or name bundled ones: {BUNDLED[0]}."
+    )
 
 
 def bundled_weights(suffix: str = ".onnx") -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fakes import SPEC, FakeBackend, fake_estimator, joints_of, painted_joints, picture, pose
-from hgrt.live.person import DOUBTS, Tracker, box_around, candidates
+from hgrt.live.person import DOUBTS, Tracker, _between, box_around, candidates
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.heatmaps import Maps
 from hgrt.pose.pose import Pose
@@ -184,6 +184,25 @@ def test_a_doubtful_joint_far_away_does_not_draw_the_box() -> None:
     xy[3], score[3] = (10_000, 10_000), 0.01
     box = box_around(Pose(xy, score, sure.spread, sure.box))
     assert box is not None and box.side < 1000
+
+
+@pytest.mark.parametrize(
+    ("new", "stays"),
+    [
+        (Box(104.0, 96.0, 218.0), True),
+        (Box(111.0, 100.0, 200.0), False),  # walks
+        (Box(100.0, 89.0, 200.0), False),
+        (Box(100.0, 100.0, 221.0), False),  # comes nearer
+        (Box(100.0, 100.0, 179.0), False),
+    ],
+)
+def test_a_box_that_hardly_differs_stays(new: Box, stays: bool) -> None:
+    old = Box(100.0, 100.0, 200.0)
+    following = _between(old, new)
+    assert (following == old) == stays
+    assert abs(following.cx - new.cx) <= abs(old.cx - new.cx) and abs(following.side - new.side) <= abs(
+        old.side - new.side
+    )
 
 
 def test_after_a_reset_nothing_is_known() -> None:
