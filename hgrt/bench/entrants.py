@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from hgrt.errors import HgrtError
-from hgrt.runtime.base import BACKENDS, Backend, Precision, Request, bundled_weights, weights_file, open_backend
+from hgrt.runtime.base import BACKENDS, Backend, Precision, Request, bundled_weights, open_backend, weights_file
 from hgrt.runtime.choose import SUFFIX, engine_here
 from hgrt.runtime.library import probe
 from hgrt.runtime.passport import read_passport, sha256

@@ -267,9 +267,7 @@ def weights_file(weights: str | Path) -> Path:
     if path.name == str(path) and path.name in BUNDLED:
         return asset(path.name)
     why = "That is a folder." if path.is_dir() else "No such file."
-    raise HgrtError(
-        f"The weights {path} cannot be opened.", why, f"Leave them out, or name bundled ones: {BUNDLED[0]}."
-    )
+    raise HgrtError(f"The weights {path} cannot be opened.", why, "Leave the weights out for the bundled ones.")
 
 
 def bundled_weights(suffix: str = ".onnx") -> Path:
