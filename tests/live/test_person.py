@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fakes import SPEC, FakeBackend, fake_estimator, joints_of, painted_joints, picture, pose
-from hgrt.live.person import DOUBTS, Tracker, _between, box_around, candidates
+from hgrt.live.person import DOUBTS, FOUND, SETTLED, Tracker, _between, box_around, candidates
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.heatmaps import Maps
 from hgrt.pose.pose import Pose
@@ -132,7 +132,8 @@ STAGES = ["crop", "network", "decode"]
 def doubtful(crop: Image) -> Maps:
     """The painted person, seen well enough to be followed and never well enough to be sure of."""
     maps = painted_joints(crop, SPEC.heatmap)
-    return maps * (0.62 / max(0.62, float(maps.max())))
+    unsure = (FOUND + SETTLED) / 2
+    return maps * (unsure / max(unsure, float(maps.max())))
 
 
 def test_searching_is_marked_as_finding_and_following_by_its_stages() -> None:
