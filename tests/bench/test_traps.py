@@ -72,7 +72,7 @@ def test_half_a_pixel_is_caught_as_a_bias(right: list[Predictions]) -> None:
     found = judged("half a pixel", right)
     assert "all joints moved by" in failing(found)["bias"]
     assert found.agreement is not None
-    assert found.agreement.bias == pytest.approx((0.5, 0.5), abs=0.15)
+    assert found.agreement.bias == pytest.approx((0.5, 0.5), abs=0.3)  # of a few people
 
 
 def test_what_was_asked_for_must_run(right: list[Predictions]) -> None:

@@ -34,7 +34,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     for i, line in enumerate(lines):
         assert list(line) == ["frame", "t", "people"] and line["frame"] == i
         for person in line["people"]:
-            assert list(person) == ["box", "keypoints"]
+            assert list(person) == ["box", "keypoints", "chance"]
             assert len(person["box"]) == 4 and min(person["box"][2:]) > 0
             assert np.shape(person["keypoints"]) == (16, 3)
             assert np.isfinite(person["keypoints"]).all()

@@ -417,7 +417,7 @@ def test_an_engine_file_in_half_precision_finds_real_people(
     name: str, engines: dict[Variant, Path], shared: Path
 ) -> None:
     people = splits(shared / "data" / name, "refuse")["val"]()
-    check_half(engines["bundled", "fp16", False], people_of(people, 12, 192))
+    check_half(engines["bundled", "fp16", False], people_of(people, 24, 192))
 
 
 def test_a_frame_with_boxes_gives_the_joints_of_the_estimator(engines: dict[Variant, Path]) -> None:
