@@ -28,8 +28,7 @@ import numpy as np
 import onnxruntime
 import torch
 from ablation import BATCH, done, result
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from hgrt.bench.cost import cost
 from hgrt.bench.machine import describe
@@ -72,26 +71,21 @@ VARIANTS = {
 }
 
 
-class DepthwiseResidual(nn.Module):
+class DepthwiseResidual(hourglass.PostactResidual):
     """A bottleneck as MobileNets have it (Howard et al. 2017): 1x1, 5x5 depthwise, 1x1, at full width throughout."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
+        super().__init__(inputs, outputs)
         self.body = nn.Sequential(
             hourglass.Conv(inputs, outputs, 1),
-            nn.Conv2d(outputs, outputs, 5, padding=2, groups=outputs, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
+            nn.Sequential(
+                nn.Conv2d(outputs, outputs, 5, padding=2, groups=outputs, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            ),
             nn.Conv2d(outputs, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
-        self.shortcut: nn.Module = nn.Identity()
-        if inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features (B, inputs, S, S) in, (B, outputs, S, S) out."""
-        return F.relu(self.body(x) + self.shortcut(x))
 
 
 def build(variant: Variant) -> None:

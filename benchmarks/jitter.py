@@ -62,7 +62,7 @@ class Still:
 
     @property
     def sure(self) -> NDArray[np.bool_]:
-        """(16,) the joints that the demo draws solid."""
+        """(16,) the joints with a score of `SURE`, as the demo draws solid where nothing is calibrated."""
         return self.score >= SURE
 
 

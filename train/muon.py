@@ -1,4 +1,4 @@
-"""Muon for the matrices of a network, AdamW for the rest: here it needs a third of the views that AdamW alone needs.
+"""Muon for the matrices of a network, AdamW for the rest.
 
 K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024): the momentum of a matrix is replaced
 by the nearest matrix whose singular values are all about one, so that no direction starves. Steps are as large as
