@@ -35,7 +35,7 @@ from hgrt.errors import EXIT_USAGE, HgrtError
 from hgrt.estimator import PoseEstimator
 from hgrt.evaluation.export import write_json
 from hgrt.evaluation.sheet import contact_sheet, tile, write_sheet
-from hgrt.files import written_whole
+from hgrt.files import sha256, written_whole
 from hgrt.live.clock import Stopwatch
 from hgrt.live.loop import run
 from hgrt.live.person import Tracker
@@ -46,7 +46,6 @@ from hgrt.pose.geometry import Box, Image
 from hgrt.pose.pose import Pose
 from hgrt.pose.skeleton import MPII
 from hgrt.runtime.base import BackendInfo
-from hgrt.runtime.passport import sha256
 
 LEVELS = (5, 25, 50, 75, 95, 99)
 WIDTH = 120  # of what is printed, also where there is no terminal

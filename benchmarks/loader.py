@@ -69,7 +69,7 @@ def main() -> None:
         "date": date.today().isoformat(),
         "machine": platform.processor() or platform.machine(),
         "opencv": cv2.__version__,
-        "people": [name for name, _, _ in data.parts],
+        "people": [part.name for part in data.parts],
         "examples_per_s_per_core": cases,
     }
     if options.out is not None:

@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all, and plain words for those that cannot be written."""
+"""Files that appear whole or not at all, plain words for those that cannot be written, and what tells two apart."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,3 +52,12 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal, in bounded memory; HgrtError where the file cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise HgrtError(f"{path} cannot be read.", error.strerror or str(error), "Check the path.") from error

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import cast, get_args
 
 from hgrt.errors import HgrtError
+from hgrt.files import sha256
 from hgrt.runtime.base import BACKENDS, Backend, Precision, Request, bundled_weights, open_backend, weights_file
 from hgrt.runtime.choose import SUFFIX, engine_here
 from hgrt.runtime.library import probe
-from hgrt.runtime.passport import read_passport, sha256
+from hgrt.runtime.passport import read_passport
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,11 @@ from hgrt.data.sample import People
 from hgrt.estimator import PoseEstimator
 from hgrt.evaluation.predict import Predictions, predict_poses
 from hgrt.evaluation.report import distinct
-from hgrt.files import written_whole
+from hgrt.files import sha256, written_whole
 from hgrt.pose.geometry import Box, Image, warp
 from hgrt.pose.pose import Pose
 from hgrt.pose.skeleton import MPII
 from hgrt.runtime.base import asset, bundled_weights
-from hgrt.runtime.passport import sha256
 
 ANSWERS = "clip.answers.npz"
 

@@ -17,7 +17,7 @@ from hgrt.bench.statistics import ratio, spread
 from hgrt.bench.verdict import Demands, checks
 from hgrt.bench.worker import LoopTimes
 from hgrt.evaluation.predict import Predictions
-from hgrt.runtime.passport import sha256
+from hgrt.files import sha256
 
 STAGES = ("read", "wait", "find", "crop", "network", "decode", "draw")
 """Of the loop, in the order of a frame's way."""

@@ -205,7 +205,7 @@ def document(
 
     from hgrt import __version__
     from hgrt.evaluation.report import BOUNDS, as_json
-    from hgrt.runtime.passport import sha256
+    from hgrt.files import sha256
 
     return {
         "hgrt": __version__,

@@ -16,6 +16,7 @@ from hgrt.errors import EXIT_INTERRUPTED, HgrtError
 if TYPE_CHECKING:
     from hgrt.data.find import DataSets
     from hgrt.train.config import Config
+    from hgrt.train.distributed import World
 
 EXPERIMENTS = Path("exp")
 NETWORK, LENGTH, MACHINE, LOOK = "The network and how it learns", "How long", "Machine", "Look"
@@ -227,6 +228,7 @@ def _train(
     torch, *_ = [require(package, "train") for package in ("torch", "tensorboard", "matplotlib")]
     if threads:
         torch.set_num_threads(threads)
+    from hgrt.train.card import write_card
     from hgrt.train.config import write_config
     from hgrt.train.distributed import join
     from hgrt.train.loop import InterruptedTraining, train
@@ -245,17 +247,28 @@ def _train(
             raise typer.Exit(not overfit(run, config, sets, by_heart, world, workers, console))
         if world.leads:
             write_config(folder, config)
-            for name, people, repeat in sets.parts:
-                console.print(f"  {name}: {people} people" + (f", {repeat} times an epoch" if repeat > 1 else ""))
+            for part in sets.parts:
+                console.print(f"  {part}")
         train(run, config, sets, world, workers, console, compiled)
         if world.leads:
-            console.print(f"Best averaged weights: {run.best}")
+            card = write_card(run, config, sets.parts, _machine(world))
+            console.print(f"Best averaged weights: {run.best}, described in {card}")
     except InterruptedTraining as stop:
         if world.leads:
+            if not by_heart:
+                write_card(run, config, sets.parts, _machine(world))
             console.print(str(stop))
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         world.close()
+
+
+def _machine(world: World) -> str:
+    from hgrt.bench.machine import describe
+
+    machine = describe()
+    chip = machine.gpu if world.device.type == "cuda" else f"{machine.cpu}, {machine.cores} cores"
+    return f"{world.size} x {world.device.type}; {chip}"
 
 
 def _doubted(sets: DataSets, path: str, said: Callable[[str], None]) -> DataSets:

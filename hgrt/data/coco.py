@@ -14,7 +14,7 @@ import math
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from hgrt.data.files_people import missing_images, read_image
 from hgrt.data.head_size import from_body, from_head
-from hgrt.data.sample import JOINTS, Missing, People, Sample
+from hgrt.data.sample import JOINTS, Missing, Sample, Split
 from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Array, Box
 from hgrt.pose.skeleton import MPII
@@ -127,8 +127,8 @@ class CocoPeople:
         )
 
 
-def splits(folder: Path, missing: Missing = "refuse") -> dict[str, Callable[[], People]]:
-    """The splits in `folder`, by name (train, val, test), each with what opens it; {} where there is none.
+def splits(folder: Path, missing: Missing = "refuse") -> dict[str, Split]:
+    """The splits in `folder`, by name (train, val, test), each with its file and what opens it; {} where there is none.
 
     Looks for annotations/person_keypoints_train2017.json and the like (of several years the last is taken), then for
     train.json. Reads only the first character of a file that is not blank: COCO's form is an object, others are lists.
@@ -142,7 +142,8 @@ def splits(folder: Path, missing: Missing = "refuse") -> dict[str, Callable[[], 
         path = folder / f"{split}.json"
         if split not in found and path.is_file() and _is_object(path):
             found[split] = path
-    return {split: partial(CocoPeople, found[split], missing=missing) for split in SPLITS if split in found}
+    there = {split: found[split] for split in SPLITS if split in found}
+    return {split: Split(path, partial(CocoPeople, path, missing=missing)) for split, path in there.items()}
 
 
 def coco_file(path: Path, images: Path | None = None, missing: Missing = "refuse") -> CocoPeople:

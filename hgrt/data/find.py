@@ -25,12 +25,14 @@ class Found:
     """A split of a data set that is there to be opened.
 
     `name` of the set; `form` of the data: packed, MPII or COCO; `split`: train, val, test, or what the file is called.
-    `open` reads the annotations; HgrtError where they are flawed. `asked`: the user named this set, no folder of sets.
+    `labels` is the file of annotations and `open` reads it; HgrtError where they are flawed. `asked`: the user named
+    this set, no folder of sets.
     """
 
     name: str
     form: str
     split: str
+    labels: Path
     open: Callable[[], People]
     asked: bool = True
 
@@ -40,16 +42,28 @@ Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A set that is learnt from: its `name`, how many `people`, how often an epoch has each, its file of `labels`."""
+
+    name: str
+    people: int
+    repeats: int = 1
+    labels: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.people} people" + (f", {self.repeats} times an epoch" if self.repeats > 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
 class DataSets:
     """What a training learns from and what it is measured on.
 
-    `parts` says which sets stand in `train`, with how many people and how often; `sets` are these sets themselves, none
-    where `train` is no mixture.
+    `parts` says which sets stand in `train`; `sets` are these sets themselves, none where `train` is no mixture.
     """
 
     train: People
     val: tuple[People, ...]
-    parts: tuple[tuple[str, int, int], ...]  # name, people, repeats per epoch
+    parts: tuple[Part, ...]
     sets: tuple[People, ...] = ()
 
     def each(self, wrap: Callable[[People], People]) -> DataSets:
@@ -57,8 +71,7 @@ class DataSets:
         if not self.sets:
             return replace(self, train=wrap(self.train))
         sets = tuple(wrap(people) for people in self.sets)
-        repeats = [repeat for _, _, repeat in self.parts]
-        return replace(self, train=Mixture(list(zip(sets, repeats, strict=True))), sets=sets)
+        return replace(self, train=_mixed(sets, self.parts), sets=sets)
 
     def cached(self, limit: float, progress: Callable[[int, int], None] = lambda done, total: None) -> DataSets:
         """The same, all people to learn from in memory; see `Cached`. One who is repeated is kept once."""
@@ -103,7 +116,7 @@ def open_sets(paths: Sequence[Path], split: str, warn: Warn = lambda line: None)
     found = look_all(paths)
     if not any(one.split == split for one in found):
         raise _no_split(split, paths, found)
-    return _opened(found, split, warn)
+    return [people for people, _ in _opened(found, split, warn)]
 
 
 def find(paths: Sequence[Path], synthetic: int, seed: int, warn: Warn = lambda line: None) -> DataSets:
@@ -117,26 +130,32 @@ def find(paths: Sequence[Path], synthetic: int, seed: int, warn: Warn = lambda l
         if found:
             raise _no_split("train", paths, found)
         raise no_data("There is nothing to train on.", "No --data were given, and no --synthetic people.")
-    train, val = _opened(found, "train", warn), _opened(found, "val", warn)
+    train: list[tuple[People, Path | None]] = [*_opened(found, "train", warn)]
+    val = [people for people, _ in _opened(found, "val", warn)]
     if synthetic:
-        train.append(GeneratedPeople(synthetic, seed))
+        train.append((GeneratedPeople(synthetic, seed), None))
         val.append(GeneratedPeople(min(100, synthetic), seed + 1))
-    largest = max(len(people) for people in train)
+    largest = max(len(people) for people, _ in train)
     # Generated people are as many as were asked for; only real sets are rare.
-    repeats = [
-        1 if isinstance(people, GeneratedPeople) else max(1, round((largest / len(people)) ** 0.5)) for people in train
-    ]
-    parts = tuple((people.name, len(people), repeat) for people, repeat in zip(train, repeats, strict=True))
-    return DataSets(Mixture(list(zip(train, repeats, strict=True))), tuple(val), parts, tuple(train))
+    parts = tuple(
+        Part(people.name, len(people), max(1, round((largest / len(people)) ** 0.5)) if labels else 1, labels)
+        for people, labels in train
+    )
+    sets = tuple(people for people, _ in train)
+    return DataSets(_mixed(sets, parts), tuple(val), parts, sets)
 
 
-def _opened(found: Sequence[Found], split: str, warn: Warn) -> list[People]:
-    sets: list[People] = []
+def _mixed(sets: Sequence[People], parts: Sequence[Part]) -> Mixture:
+    return Mixture([(people, part.repeats) for people, part in zip(sets, parts, strict=True)])
+
+
+def _opened(found: Sequence[Found], split: str, warn: Warn) -> list[tuple[People, Path]]:
+    sets: list[tuple[People, Path]] = []
     refused: HgrtError | None = None
     for one in found:
         if one.split == split:
             try:
-                sets.append(one.open())
+                sets.append((one.open(), one.labels))
             except HgrtError as error:
                 if one.asked:
                     raise
@@ -153,9 +172,9 @@ def _in_folder(folder: Path, missing: Missing) -> list[Found]:
     forms = {"packed": packed.splits, "MPII": mpii.splits, "COCO": coco.splits}
     name = folder.resolve().name
     return [
-        Found(name, form, split, opened)
+        Found(name, form, split, there.labels, there.open)
         for form, splits in forms.items()
-        for split, opened in splits(folder, missing).items()
+        for split, there in splits(folder, missing).items()
     ]
 
 
@@ -166,13 +185,13 @@ def _in_file(path: Path, missing: Missing) -> Found:
     home, split = path.resolve().parent, _split_of(path)
     name = (home.parent if home.name in ANNOTATIONS else home).name
     if path.suffix == ".h5":
-        opened = packed.splits(path.parent, missing).get(path.stem)
-        if opened is not None:
-            return Found(name, "packed", path.stem, opened)
+        one = packed.splits(path.parent, missing).get(path.stem)
+        if one is not None:
+            return Found(name, "packed", path.stem, one.labels, one.open)
     if path.suffix in (".h5", ".mat") or (path.suffix == ".json" and _first_letter(path) == "["):
-        return Found(name, "MPII", split, partial(mpii.mpii_file, path, None, missing))
+        return Found(name, "MPII", split, path, partial(mpii.mpii_file, path, None, missing))
     if path.suffix == ".json":
-        return Found(name, "COCO", split, partial(coco.coco_file, path, None, missing))
+        return Found(name, "COCO", split, path, partial(coco.coco_file, path, None, missing))
     raise no_data(f"{path} is no data.", "An annotation file ends in .h5, .mat or .json.")
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.data.files_people import missing_images, read_image
-from hgrt.data.sample import JOINTS, Missing, People, Sample
+from hgrt.data.sample import JOINTS, Missing, People, Sample, Split
 from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Array, Box
 from hgrt.require import require
@@ -141,8 +141,8 @@ class MpiiPeople:
         )
 
 
-def splits(folder: Path, missing: Missing = "refuse") -> dict[str, Callable[[], People]]:
-    """The splits of MPII in `folder`, by name (train, val, test), each with what opens it; {} where there is none.
+def splits(folder: Path, missing: Missing = "refuse") -> dict[str, Split]:
+    """The splits of MPII in `folder`, by name (train, val, test), each with its file and what opens it; {} if none.
 
     Annotations are looked for in `folder/annot` and `folder` (the official file also where its zip puts it), pictures
     in `folder/images`. Where a split stands in several forms the h5 file comes first, then the mat, then the json.
@@ -152,20 +152,22 @@ def splits(folder: Path, missing: Missing = "refuse") -> dict[str, Callable[[], 
     places = (folder / "annot", folder)
     release = next((place / MAT for place in (*places, folder / MAT_FOLDER) if (place / MAT).is_file()), None)
     opened = None if release is None else cache(partial(_read_mat, release))  # all its splits from one reading
-    found: dict[str, Callable[[], People]] = {}
+    found: dict[str, Split] = {}
     for split, stems in STEMS.items():
         files = [place / stem for place in places for stem in stems]
         h5 = next((path for file in files if _is_h5(path := file.with_suffix(".h5"), images)), None)
         listed = next((path for file in files if _is_json(path := file.with_suffix(".json"))), None)
+        labels = h5 or release or listed
+        if labels is None:
+            continue
+        read: Callable[[], Annotations]
         if h5 is not None:
-            read: Callable[[], Annotations] = partial(read_h5, h5, split)
+            read = partial(read_h5, h5, split)
         elif opened is not None:
             read = partial(_of_split, opened, split)
-        elif listed is not None:
-            read = partial(read_json, listed, split)
         else:
-            continue
-        found[split] = partial(_open, f"{folder.absolute().name}/{split}", read, images, missing)
+            read = partial(read_json, labels, split)
+        found[split] = Split(labels, partial(_open, f"{folder.absolute().name}/{split}", read, images, missing))
     return found
 
 

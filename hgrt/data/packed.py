@@ -7,7 +7,6 @@ names. The JPEGs stay compressed in memory: a tar is read once, and a picture is
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.data.files_people import AS_STORED
-from hgrt.data.sample import JOINTS, Missing, People, Sample
+from hgrt.data.sample import JOINTS, Missing, Sample, Split
 from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Box
 from hgrt.pose.skeleton import MPII
@@ -39,13 +38,13 @@ OPTIONAL: dict[str, tuple[int, ...]] = {"suspect": ()}
 """What it may hold besides; 0 for everybody where it does not."""
 
 
-def splits(folder: Path, missing: Missing = "refuse") -> dict[str, Callable[[], People]]:
-    """The packed splits in a folder, by the names of their files, each with what opens it; {} where there is none.
+def splits(folder: Path, missing: Missing = "refuse") -> dict[str, Split]:
+    """The packed splits in a folder, by the names of their files, each with its file and what opens it; {} if none.
 
     Only attributes are read. HgrtError where there are .h5 files and h5py is not installed.
     """
-    files = sorted(folder.glob("*.h5"))
-    return {path.stem: partial(PackedPeople, folder, path.stem, missing) for path in files if _is_packed(path)}
+    files = [path for path in sorted(folder.glob("*.h5")) if _is_packed(path)]
+    return {path.stem: Split(path, partial(PackedPeople, folder, path.stem, missing)) for path in files}
 
 
 def _is_packed(path: Path) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -62,6 +63,14 @@ class People(Protocol):
     def get(self, index: int) -> Sample:
         """Person `index`, counted from 0."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A part of a data set that is there: its file of `labels`, and what opens it."""
+
+    labels: Path
+    open: Callable[[], People]
 
 
 class Mixture:

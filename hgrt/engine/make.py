@@ -25,14 +25,14 @@ from hgrt.engine.inspect import Half, engine_half
 from hgrt.engine.onnx import EngineOnnx, EnginePrecision, export_engine_onnx, read_engine_onnx
 from hgrt.engine.verify import Parity, overflow, parity
 from hgrt.errors import HgrtError
-from hgrt.files import check_writable, unwritable, written_whole
+from hgrt.files import check_writable, sha256, unwritable, written_whole
 from hgrt.model.spec import Ramp
 from hgrt.pose.heatmaps import Keypoints
 from hgrt.runtime.base import bundled_weights
 from hgrt.runtime.choose import SUFFIX
 from hgrt.runtime.cuda import open_cuda
 from hgrt.runtime.library import Flavour, Gpu, Library, find_gpu, load_library, need_gpu
-from hgrt.runtime.passport import HARDWARE, LIBRARIES, SCHEMA, Passport, passport_path, read_passport, sha256, write
+from hgrt.runtime.passport import HARDWARE, LIBRARIES, SCHEMA, Passport, passport_path, read_passport, write
 
 PEOPLE = 64
 """People of the bundled clip that answers are compared on: a thousand joints, so that a thousandth is one of them."""

@@ -12,9 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hgrt.errors import HgrtError
+from hgrt.files import sha256
 from hgrt.runtime.base import Precision, bundled_weights
 from hgrt.runtime.library import Flavour, Gpu, load_library, no_gpu, probe
-from hgrt.runtime.passport import Candidate, candidates, read_passport, sha256
+from hgrt.runtime.passport import Candidate, candidates, read_passport
 
 ENGINES = Path("engines")
 """Where engines are looked for, from the folder that the program was started in."""

@@ -8,7 +8,6 @@ reads and compares; it must not import TensorRT, CUDA or torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shlex
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hgrt.errors import HgrtError
-from hgrt.files import written_whole
+from hgrt.files import sha256, written_whole
 from hgrt.model.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -158,15 +157,6 @@ class Passport:
 def passport_path(engine: Path) -> Path:
     """Where the passport of an engine lies: NAME.engine.json beside NAME.engine."""
     return engine.with_name(engine.name + ".json")
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal, in bounded memory; HgrtError where the file cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise HgrtError(f"{path} cannot be read.", error.strerror or str(error), "Check the path.") from error
 
 
 def write(passport: Passport, engine: Path) -> None:

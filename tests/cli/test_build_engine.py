@@ -18,8 +18,9 @@ from fakes import environment, hgrt, hgrt_here, refused
 from hgrt.cli.build_engine import bars, build_engine, parse_batches, parse_order
 from hgrt.engine.build import Phase
 from hgrt.errors import HgrtError
+from hgrt.files import sha256
 from hgrt.runtime.library import find_gpu
-from hgrt.runtime.passport import read_passport, sha256
+from hgrt.runtime.passport import read_passport
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")

@@ -153,7 +153,7 @@ def test_it_leaves_and_says_what_it_did(where: Path) -> None:
     from hgrt.model.checkpoint import load_checkpoint
 
     run = where / "exp" / "try"
-    names = {"config.json", "log.csv", "curves.png", "samples", "tensorboard", "last.pt", "best.pt"}
+    names = {"config.json", "log.csv", "curves.png", "samples", "tensorboard", "last.pt", "best.pt", "card.md"}
     assert {path.name for path in run.iterdir()} == names
     assert cv2.imread(str(run / "curves.png")).std() > 5
     assert cv2.imread(str(run / "samples" / "epoch_001.jpg")).std() > 5
@@ -168,7 +168,7 @@ def test_it_leaves_and_says_what_it_did(where: Path) -> None:
     assert parts.split() == ["synthetic:", "4", "people"]
     assert epoch.startswith("epoch   1") and f"{row['images_per_s']} images/s" in epoch
     assert epoch.endswith(f"synthetic {float(row['synthetic']):.1f}")
-    assert best.endswith("exp/try/best.pt")
+    assert best.endswith("exp/try/best.pt, described in exp/try/card.md")
 
 
 @pytest.mark.parametrize(
@@ -266,6 +266,7 @@ def test_ctrl_c_ends_it_in_good_order_and_its_name_alone_goes_on(tmp_path: Path)
     assert [int(row["iteration"]) for row in rows(run)] == [2 * k for k in range(1, len(rows(run)) + 1)]
     assert f"epoch {epochs + 1:3}" in second.stdout and "epoch   1 " not in second.stdout
     assert values(run) == before and before["teacher"] == (str(LITE), "--teacher")
+    assert f"| {rows(run)[-1]['iteration']} steps, " in (run / "card.md").read_text()
 
 
 # The self-test

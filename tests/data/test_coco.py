@@ -146,7 +146,7 @@ def test_coco_itself_agrees_with_the_packed_copy(shared: Path, tmp_path: Path) -
     (tmp_path / "annotations" / "person_keypoints_val2017.json").write_text(json.dumps(whole))
     with tarfile.open(shared / "data" / "coco" / "val.tar") as tar:
         tar.extractall(tmp_path / "val2017", filter="data")
-    people = splits(tmp_path)["val"]()
+    people = splits(tmp_path)["val"].open()
     assert isinstance(people, CocoPeople) and len(people) == 83
     samples = [people.get(i) for i in range(len(people))]
     labelled = np.array([sample.labelled for sample in samples])
@@ -299,7 +299,8 @@ def test_the_layouts_are_found(tmp_path: Path) -> None:
     (tmp_path / "coco" / "annotations" / "instances_train2017.json").write_text("{}")
     found = splits(tmp_path / "coco")
     assert list(found) == ["train", "val", "test"]
-    opened = {split: make() for split, make in found.items()}
+    opened = {split: there.open() for split, there in found.items()}
+    assert found["train"].labels.name == "person_keypoints_train2017.json"
     assert [people.name for people in opened.values()] == ["coco/train", "coco/val", "coco/test"]
     values = [opened[split].get(0).image[0, 0, 1] - 90 for split in ("train", "val", "test")]
     assert values == [9, 7, 4]  # the folder of each file, 2017 and not 2014
@@ -314,7 +315,7 @@ def test_the_layouts_are_found(tmp_path: Path) -> None:
     (flat / "train.json").write_text(json.dumps(what).replace("0.png", "moved.png"))
     found = splits(flat)
     assert list(found) == ["train", "val"]
-    assert found["train"]().get(0).image.shape == (5, 6, 3) and found["val"]().get(0).image.shape == (6, 6, 3)
+    assert found["train"].open().get(0).image.shape == (5, 6, 3) and found["val"].open().get(0).image.shape == (6, 6, 3)
 
 
 @pytest.mark.parametrize("place", ["mine", "images", "images/mine", "."])
@@ -352,7 +353,7 @@ def test_absent_pictures_are_refused_or_left_out(tmp_path: Path) -> None:
     (tmp_path / "images" / "clip1" / "1.png").unlink()
     with pytest.raises(HgrtError, match=r"1 of the 3 pictures .* are not in .*images\.\nThe first: clip1/1\.png"):
         coco_file(path)
-    people = splits(tmp_path, missing="skip")["train"]()
+    people = splits(tmp_path, missing="skip")["train"].open()
     assert isinstance(people, CocoPeople)
     assert people.absent == 2 and "left out: 2 people whose pictures (1)" in people.note
     assert [people.get(i).name for i in range(len(people))] == [

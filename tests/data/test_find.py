@@ -13,7 +13,7 @@ import pytest
 
 from fakes import environment
 from hgrt.data.cached import Cached
-from hgrt.data.find import find, look, look_all, open_sets
+from hgrt.data.find import Part, find, look, look_all, open_sets
 from hgrt.errors import HgrtError
 from packing import jpeg, pack, rows
 
@@ -192,18 +192,23 @@ def test_small_sets_are_repeated(tmp_path: Path) -> None:
     pack(tmp_path / "all" / "val only", "val", 3)
     (tmp_path / "all" / "notes").mkdir()
     data = find([tmp_path / "all"], synthetic=7, seed=0)
-    assert data.parts == (("big/train", 18, 1), ("small/train", 2, 3), ("synthetic", 7, 1))
+    labels = [tmp_path / "all" / name / "train.h5" for name in ("big", "small")]
+    assert data.parts == (
+        Part("big/train", 18, 1, labels[0]),
+        Part("small/train", 2, 3, labels[1]),
+        Part("synthetic", 7),
+    )
     assert len(data.train) == 18 + 3 * 2 + 7
     judges = [(people.name, len(people)) for people in data.val]
     assert judges == [("big/val", 4), ("val only/val", 3), ("synthetic", 7)]
     single = find([tmp_path / "all" / "small"], synthetic=0, seed=0)
-    assert single.parts == (("small/train", 2, 1),) and single.val == ()
+    assert single.parts == (Part("small/train", 2, 1, labels[1]),) and single.val == ()
 
 
 def test_a_set_to_measure_on_is_enough_beside_generated_people(tmp_path: Path) -> None:
     pack(tmp_path / "judge", "val", 2)
     data = find([tmp_path / "judge"], synthetic=3, seed=0)
-    assert data.parts == (("synthetic", 3, 1),)
+    assert data.parts == (Part("synthetic", 3),)
     assert [people.name for people in data.val] == ["judge/val", "synthetic"]
 
 
@@ -213,7 +218,8 @@ def test_cached_sets_give_the_same_people_and_keep_each_once(tmp_path: Path) -> 
     data = find([tmp_path], synthetic=0, seed=0)
     heard: list[tuple[int, int]] = []
     kept = data.cached(1000, lambda done, total: heard.append((done, total)))
-    assert kept.parts == data.parts == (("big/train", 8, 1), ("small/train", 2, 2))
+    assert kept.parts == data.parts
+    assert [(part.name, part.repeats) for part in kept.parts] == [("big/train", 1), ("small/train", 2)]
     assert heard == [(i, 8) for i in range(1, 9)] + [(1, 2), (2, 2)]
     assert all(isinstance(people, Cached) for people in kept.sets) and kept.train.name == data.train.name
     for i in range(len(data.train)):
@@ -223,11 +229,11 @@ def test_cached_sets_give_the_same_people_and_keep_each_once(tmp_path: Path) -> 
 
 
 def test_a_training_set_that_is_no_mixture_is_cached_too(tmp_path: Path) -> None:
-    from hgrt.data.find import DataSets
+    from hgrt.data.find import DataSets, Part
 
     pack(tmp_path)
     (people,) = open_sets([tmp_path], "train")
-    kept = DataSets(people, (), ((people.name, 5, 1),)).cached(1000)
+    kept = DataSets(people, (), (Part(people.name, 5),)).cached(1000)
     assert isinstance(kept.train, Cached) and len(kept.train) == 5
 
 

@@ -303,7 +303,7 @@ def test_who_is_in_which_split_of_the_official_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(people["train"].joints[0, 6], (50, 60))
 
     draw(tmp_path / "images", [f"{i:09}.jpg".encode() for i in range(19)])
-    opened = {split: open_it() for split, open_it in splits(tmp_path).items()}
+    opened = {split: there.open() for split, there in splits(tmp_path).items()}
     assert {split: len(one) for split, one in opened.items()} == {"train": 3, "val": 1, "test": 3}
     assert isinstance(opened["train"], MpiiPeople)
     assert opened["train"].note == (
@@ -422,7 +422,7 @@ def test_what_a_folder_holds(files: dict[str, Callable[[Path], object]], found: 
     assert list(here) == list(found)
     for split, file in found.items():
         with pytest.raises(HgrtError) as error:
-            here[split]()  # none of these has pictures, and some have nobody
+            here[split].open()  # none of these has pictures, and some have nobody
         assert file in str(error.value) or f"/{split}" in str(error.value)
 
 
@@ -436,8 +436,9 @@ def test_the_form_that_is_preferred_is_the_one_opened(tmp_path: Path) -> None:
     ]
     for (name, write), count in zip(forms, (3, 5, 7), strict=True):
         write(tmp_path / "annot" / name)
-        people: People = splits(tmp_path)["val"]()
+        people: People = splits(tmp_path)["val"].open()
         assert (len(people), people.name) == (count, f"{tmp_path.name}/val")
+        assert splits(tmp_path)["val"].labels == tmp_path / "annot" / name
 
 
 # What is wrong is said
@@ -447,13 +448,13 @@ def test_pictures_that_are_not_there(tmp_path: Path) -> None:
     rows = made_rows()
     names = sorted(set(rows["imgname"]))
     write_h5(tmp_path / "annot" / "valid.h5", rows)
-    open_it = splits(tmp_path)["val"]
+    open_it = splits(tmp_path)["val"].open
     with pytest.raises(
         HgrtError, match=f"images.\nThere is no such folder, so no {names[0].decode()}.\n.*mpi-inf.*12.9 GB"
     ):
         open_it()
     (tmp_path / "images").mkdir()
-    for allowed in (open_it, splits(tmp_path, "skip")["val"]):
+    for allowed in (open_it, splits(tmp_path, "skip")["val"].open):
         with pytest.raises(HgrtError, match=f"None of the {len(names)} pictures .*\nThere is no {names[0].decode()}"):
             allowed()
     draw(tmp_path / "images", names[4:])
@@ -461,7 +462,7 @@ def test_pictures_that_are_not_there(tmp_path: Path) -> None:
         open_it()
     assert f"4 of the {len(names)} pictures of {tmp_path.name}/val are not in" in error.value.what
     assert ", ".join(name.decode() for name in names[:3]) in error.value.why and "hgrt data check" in error.value.fix
-    people = splits(tmp_path, "skip")["val"]()
+    people = splits(tmp_path, "skip")["val"].open()
     assert isinstance(people, MpiiPeople) and people.index is not None
     gone = np.isin(rows["imgname"], names[:4])
     assert people.absent == gone.sum() >= 4 and len(people) == (~gone).sum()

@@ -146,7 +146,7 @@ def test_splits_are_files_that_name_tars(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file["part"] = np.zeros(3)
     found = splits(tmp_path)
-    assert {split: len(opened()) for split, opened in found.items()} == {"spare": 3, "train": COUNT}
+    assert {split: len(there.open()) for split, there in found.items()} == {"spare": 3, "train": COUNT}
     (tmp_path / "train_0.tar").unlink()
     assert list(splits(tmp_path)) == ["spare", "train"], "nothing is opened yet"
 
@@ -154,7 +154,7 @@ def test_splits_are_files_that_name_tars(tmp_path: Path) -> None:
 def test_a_file_that_is_no_hdf5_is_listed_and_refused_when_opened(tmp_path: Path) -> None:
     (tmp_path / "train.h5").write_text("words")
     with pytest.raises(HgrtError, match="cannot be read as HDF5"):
-        splits(tmp_path)["train"]()
+        splits(tmp_path)["train"].open()
     (tmp_path / "images").mkdir()
     assert splits(tmp_path) == {}, "it is not ours among loose pictures"
 

@@ -22,10 +22,11 @@ from hgrt.engine.build import Phase, profiles
 from hgrt.engine.inspect import Half
 from hgrt.engine.make import Made, Order, make_engine, remake_engine
 from hgrt.errors import HgrtError
+from hgrt.files import sha256
 from hgrt.pose.heatmaps import Keypoints
 from hgrt.runtime import library as libraries
 from hgrt.runtime.library import Gpu, Library
-from hgrt.runtime.passport import passport_path, read_passport, sha256
+from hgrt.runtime.passport import passport_path, read_passport
 
 clip = functools.cache(answers.bundled_people)  # which decodes a video every time
 

@@ -416,7 +416,7 @@ def test_an_engine_file_in_half_precision_finds_generated_people(engines: dict[V
 def test_an_engine_file_in_half_precision_finds_real_people(
     name: str, engines: dict[Variant, Path], shared: Path
 ) -> None:
-    people = splits(shared / "data" / name, "refuse")["val"]()
+    people = splits(shared / "data" / name, "refuse")["val"].open()
     check_half(engines["bundled", "fp16", False], people_of(people, 24, 192))
 
 

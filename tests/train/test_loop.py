@@ -23,7 +23,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import golden
-from hgrt.data.find import DataSets
+from hgrt.data.find import DataSets, Part
 from hgrt.data.generated import GeneratedPeople
 from hgrt.data.sample import People, Sample
 from hgrt.errors import HgrtError
@@ -58,7 +58,7 @@ STEPS = {name: sum(epoch.steps for epoch in plan(recipe, len(PEOPLE))) for name,
 
 
 def data(*val: People, people: People = PEOPLE) -> DataSets:
-    return DataSets(people, val or (JUDGES,), ((people.name, len(people), 1),))
+    return DataSets(people, val or (JUDGES,), (Part(people.name, len(people)),))
 
 
 def after(steps: int, numbers: list[int], real: Callable[..., Any]) -> Callable[..., Any]:
