@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from hgrt.data.find import DataSets
+from hgrt.data.find import DataSets, Part
 from hgrt.data.sample import People, Sample
 from hgrt.errors import HgrtError
 from hgrt.train.augment import STILL
@@ -62,7 +62,7 @@ def overfit(run: Run, config: Config, data: DataSets, count: int, world: World, 
     if world.leads and run.folder.exists():
         shutil.rmtree(run.folder)
     world.wait()
-    sets = DataSets(chosen, (chosen,), ((chosen.name, len(chosen), 1),))
+    sets = DataSets(chosen, (chosen,), (Part(chosen.name, len(chosen)),))
     try:
         position = train(run, replace(config, recipe=recipe), sets, world, workers, console)
     except InterruptedTraining as stop:
