@@ -42,13 +42,19 @@ BUILDS = {
 
 TARGETS = (
     ("reference, batch 1, graph, p50 ms", "latency", "reference-fp16.graph.1.p50_ms", "<=", 0.6),
-    ("720p frame to joints, the better way, p50 ms", "frame", "best_ms", "<=", 0.6),
+    ("reference, batch 16, graph, p50 ms", "latency", "reference-fp16.graph.16.p50_ms", "<=", 2.5),
+    ("720p frame to joints, the best way, p50 ms", "frame", "best_ms", "<=", 1.0),
+    ("the network alone in torch, as a graph, ms", "torch-graph", "graph-fp16.1.of_device.compute_ms", "<=", 0.6),
+    ("batch 16 in torch, as a graph, p50 ms", "torch-graph", "graph-fp16.16.p50_ms", "<=", 2.5),
     ("times faster than torch eager fp16", "ratio", "eager-fp16", ">=", 4.0),
     ("times faster than the best torch", "ratio", "best", ">=", 1.3),
     ("% of joints within 0.25 cells, fp16", "parity", "worst.reference-fp16.near", ">=", 99.9),
     ("PCKh difference, fp16", "parity", "worst.reference-fp16.pckh", "<=", 0.1),
     ("% of joints within 0.25 cells, lite", "parity", "worst.lite-fp16.near", ">=", 99.9),
     ("PCKh difference, lite", "parity", "worst.lite-fp16.pckh", "<=", 0.1),
+    ("% of joints within 0.25 cells, torch fp16", "parity", "worst.reference-torch-fp16.near", ">=", 99.9),
+    ("PCKh difference, torch fp16", "parity", "worst.reference-torch-fp16.pckh", "<=", 0.1),
+    ("training 2 stacks, images/s with the loader", "training-2", "loop_images_per_s.median", ">=", 1500.0),
 )
 """What must come out: words, item, place in its result, and the bound."""
 
@@ -90,11 +96,17 @@ def items(options: argparse.Namespace) -> list[Item]:
     measure("rtx", "does TensorRT for RTX run on this GPU?", 180, "rtx")
     measure("tests", "the tests that need a GPU", 300, "tests")
     measure("latency", "crops to keypoints: batch 1, 4, 16, as a graph and plain, overlapped", 180, "latency")
-    measure("frame", "a frame to poses: cut here, and cut in the engine", 120, "frame")
+    measure("frame", "a frame to poses: cut here, cut in the engine, and in torch", 120, "frame")
     measure("layers", "pycuda and cuda-python, each with the same engine", 120, "layers")
     for mode, limit_s in (("eager", 120), ("graph", 120), ("compile", 240), ("autotune", 400)):
         measure(f"torch-{mode}", f"the same crops in torch: {mode}", limit_s, "torch", mode)
-    measure("parity", "engines against the network on the validation sets", 300, "parity", *people)
+    measure(
+        "parity",
+        "engines and torch against the network on the validation sets",
+        300,
+        "parity",
+        *people,
+    )
     for network in ("lite", "reference"):
         what = f"hgrt bench of {network}: every runtime here, with its engines, and the verdict"
         measure(f"bench-{network}", what, 400, "bench", network, *data)
@@ -185,7 +197,7 @@ def ratios(records: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
         return {}
     every = {
         name: at(records.get(f"torch-{name.partition('-')[0]}"), f"{name}.1.p50_ms")
-        for name in ("eager-fp32", "eager-fp16", "graph-fp16", "compile-fp16", "autotune-fp16")
+        for name in ("eager-fp32", "eager-fp16", "graph-fp16", "graph-bf16", "compile-fp16", "autotune-fp16")
     }
     found = {name: round(value / engine, 2) for name, value in every.items() if value}
     return found | {"best": min(found.values())} if found else {}

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ from hgrt.engine.verify import parity
 from hgrt.pose.geometry import Box, apply, heatmap_to_image, warp
 from hgrt.pose.heatmaps import Keypoints
 from hgrt.pose.pckh import pckh
-from hgrt.runtime.base import Request, bundled_weights
+from hgrt.runtime.base import Backend, Precision, Request, bundled_weights
 from hgrt.runtime.tensorrt import TensorRtBackend
+from hgrt.runtime.torch_gpu import TorchGpuBackend
 
 BATCHES = (1, 4, 16)
 WARM, CALLS, ROUNDS = 30, 100, 5
@@ -212,7 +214,7 @@ def latency(options: argparse.Namespace) -> Numbers:
     return found | {"headline": headline}
 
 
-def _device(backend: TensorRtBackend, pixels: NDArray[np.uint8]) -> Numbers:
+def _device(backend: Backend, pixels: NDArray[np.uint8]) -> Numbers:
     """Medians of the device's own times, in milliseconds."""
     seen = []
     for _ in range(CALLS):
@@ -220,7 +222,8 @@ def _device(backend: TensorRtBackend, pixels: NDArray[np.uint8]) -> Numbers:
         timings = backend.timings()
         if timings is not None:
             seen.append({name: value for name, value in asdict(timings).items() if value is not None})
-    return {f"{name}_ms": round(float(np.median([one[name] for one in seen])), 4) for name in seen[0]}
+    names = seen[0] if seen else ()
+    return {f"{name}_ms": round(float(np.median([one[name] for one in seen])), 4) for name in names}
 
 
 def _overlapped(backend: TensorRtBackend, pixels: NDArray[np.uint8]) -> float:
@@ -238,12 +241,14 @@ def _overlapped(backend: TensorRtBackend, pixels: NDArray[np.uint8]) -> float:
 
 
 def frame(options: argparse.Namespace) -> Numbers:
-    """A frame with boxes to poses: crops cut by OpenCV, and cut by the engine."""
+    """A frame with boxes to poses: crops cut by OpenCV, cut by the engine, and all of it in torch."""
     from hgrt.estimator import PoseEstimator
 
     found: Numbers = {}
-    paths = {"cut here": engine(options.work, "reference-fp16"), "cut there": engine(options.work, "reference-crop")}
-    estimators = {name: PoseEstimator(path, "tensorrt") for name, path in paths.items()}
+    engines = {"cut here": "reference-fp16", "cut there": "reference-crop"}
+    paths = {name: options.work / "engines" / f"{of}.engine" for name, of in engines.items()}
+    estimators = {name: PoseEstimator(path, "tensorrt") for name, path in paths.items() if path.exists()}
+    estimators["torch"] = PoseEstimator(checkpoint(options.work, "reference"), "torch", "fp16")
     rng = np.random.default_rng(0)
     for height, width in ((720, 1280), (1080, 1920)):
         image = rng.integers(0, 256, (height, width, 3), np.uint8)
@@ -289,21 +294,29 @@ def layers(options: argparse.Namespace) -> Numbers:
     return found | {"headline": ", ".join(shown)}
 
 
+PRECISIONS: dict[str, tuple[Precision, ...]] = {"eager": ("fp32", "fp16"), "graph": ("fp16", "bf16")}
+
+
 def torch_(options: argparse.Namespace) -> Numbers:
-    """What the engine computes, in torch on the same GPU: crops to keypoints, copies included."""
-    import torch
+    """What the engine computes, in torch on the same GPU: crops to keypoints, copies included.
 
-    from hgrt.engine.graph import FromCrops
-    from hgrt.model import load_checkpoint
-
-    model = load_checkpoint(checkpoint(options.work, "reference"))
+    As a graph it is the runtime `torch` as everybody gets it, and eager the same without its graphs.
+    """
+    path = checkpoint(options.work, "reference")
     found: Numbers = {}
-    for precision in ("fp32", "fp16") if options.what == "eager" else ("fp16",):
-        net = FromCrops(model, precision).cuda().to(memory_format=torch.channels_last).eval()
+    for precision in PRECISIONS.get(options.what, ("fp16",)):
         each: Numbers = {}
-        for batch in BATCHES:
-            call = _torch_call(net, options.what, crops(batch, model.spec.input))
-            each[str(batch)] = timed({"call": call})["call"]
+        if options.what in PRECISIONS:
+            graph = {"capture": lambda work: work} if options.what == "eager" else {}
+            with TorchGpuBackend(Request(path, precision), **graph) as backend:
+                each["device"] = backend.info.device  # says so where nothing could be captured
+                for batch in BATCHES:
+                    pixels = crops(batch, backend.info.spec.input)
+                    took = timed({"call": lambda pixels=pixels, backend=backend: backend.keypoints(pixels)})["call"]
+                    each[str(batch)] = took | {"of_device": _device(backend, pixels)}
+        else:
+            for batch in BATCHES:
+                each[str(batch)] = timed({"call": _compiled(path, precision, options.what, batch)})["call"]
         found[f"{options.what}-{precision}"] = each
     shown = [
         f"{name} " + "/".join(f"{each[str(batch)]['p50_ms']:.3f}" for batch in BATCHES) for name, each in found.items()
@@ -311,57 +324,53 @@ def torch_(options: argparse.Namespace) -> Numbers:
     return found | {"headline": ", ".join(shown) + " ms at batch 1/4/16"}
 
 
-def _torch_call(net: Any, mode: str, pixels: NDArray[np.uint8]) -> Callable[[], object]:
+def _compiled(path: Path, precision: Precision, mode: str, batch: int) -> Callable[[], object]:
     import torch
 
+    from hgrt.model import load_checkpoint
+    from hgrt.model.complete import FromCrops
+
+    model = load_checkpoint(path)
+    pixels = crops(batch, model.spec.input)
+    net = FromCrops(model, precision).cuda().to(memory_format=torch.channels_last).eval()
     torch.compiler.reset()
+    run = torch.compile(net, mode={"compile": "reduce-overhead", "autotune": "max-autotune"}[mode])
     pinned = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
     there = torch.empty(pixels.shape, dtype=torch.uint8, device="cuda")
-    modes = {"compile": "reduce-overhead", "autotune": "max-autotune"}
-    run = torch.compile(net, mode=modes[mode]) if mode in modes else net
-    graph = torch.cuda.CUDAGraph()
-    keypoints = None
-    with torch.inference_mode():
-        if mode == "graph":
-            side = torch.cuda.Stream()
-            with torch.cuda.stream(side):
-                for _ in range(3):
-                    run(there)
-            torch.cuda.synchronize()
-            with torch.cuda.graph(graph):
-                keypoints = run(there)[1]
 
     @torch.inference_mode()
     def call() -> NDArray[np.float32]:
         pinned.numpy()[:] = pixels
         there.copy_(pinned, non_blocking=True)
-        if keypoints is None:
-            return np.asarray(run(there)[1].cpu().numpy())
-        graph.replay()
-        return np.asarray(keypoints.cpu().numpy())
+        return np.asarray(run(there)[1].cpu().numpy())
 
     return call
 
 
 def parity_(options: argparse.Namespace) -> Numbers:
-    """Every engine against its network in single precision, set by set: places of joints, and PCKh."""
+    """Every engine, and torch in half precision, against the network in single, set by set: joints, and PCKh."""
     sets = find(options.data, 0 if options.data else options.synthetic, 0).val
     found: Numbers = {}
     worst: Numbers = {}
     for network in ("reference", "lite"):
-        names = [name for name, (of, *_) in BUILDS.items() if of == network]
-        there = [name for name in names if (options.work / "engines" / f"{name}.engine").exists()]
-        exact = _exact(options.work, network) if there else None
-        for name in there:
-            with opened(engine(options.work, name)) as backend:
+        exact = _exact(options.work, network)
+        paths = {
+            name: options.work / "engines" / f"{name}.engine" for name, (of, *_) in BUILDS.items() if of == network
+        }
+        rivals: dict[str, Callable[[], Backend]] = {
+            name: partial(opened, path) for name, path in paths.items() if path.exists()
+        }
+        for precision in PRECISIONS["graph"]:
+            request = Request(checkpoint(options.work, network), precision)
+            rivals[f"{network}-torch-{precision}"] = partial(TorchGpuBackend, request)
+        for name, rival in rivals.items():
+            with rival() as backend:
                 each = {people.name: _compared(exact, backend, people) for people in sets}
             found[name] = each
             worst[name] = {
                 "near": min(100 * one["parity"]["near"] for one in each.values()),
                 "pckh": max(abs(one["pckh"] - one["pckh_exact"]) for one in each.values()),
             }
-    if not found:
-        sys.exit("no engine is there: run --only build-reference-fp16 first")
     said = [f"{name} {one['near']:.2f} % near, PCKh off by {one['pckh']:.2f}" for name, one in worst.items()]
     return {"sets": found, "worst": worst, "headline": "; ".join(said)}
 
@@ -370,8 +379,8 @@ def _exact(work: Path, network: str) -> Callable[[NDArray[np.uint8]], Keypoints]
     """The network in torch in single precision, and really so."""
     import torch
 
-    from hgrt.engine.graph import FromCrops
     from hgrt.model import load_checkpoint
+    from hgrt.model.complete import FromCrops
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     net = FromCrops(load_checkpoint(checkpoint(work, network)), "fp32").cuda().eval()
@@ -384,7 +393,7 @@ def _exact(work: Path, network: str) -> Callable[[NDArray[np.uint8]], Keypoints]
     return run
 
 
-def _compared(exact: Any, backend: TensorRtBackend, people: Any) -> Numbers:
+def _compared(exact: Any, backend: Backend, people: Any) -> Numbers:
     spec = backend.info.spec
     samples = [people.get(i) for i in np.linspace(0, len(people) - 1, min(PEOPLE, len(people))).astype(int)]
     samples = [replace(sample, image=np.ascontiguousarray(sample.image)) for sample in samples if not sample.empty]

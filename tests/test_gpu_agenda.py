@@ -9,6 +9,8 @@ import json
 import subprocess
 import sys
 from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,9 +19,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="torch is one of what is measured")
+
+import torch
+
+from hgrt.model import StackedHourglass, save_checkpoint
 from hgrt.pose.heatmaps import decode
 from hgrt.runtime import base, tensorrt
 from hgrt.runtime.library import find_gpu
+from hgrt.runtime.torch_gpu import TorchGpuBackend, Work
 from runtime.engines import GPU, place
 from runtime.fake_cuda import FakeCuda
 from runtime.fake_trt import FakeTrt
@@ -202,7 +210,7 @@ def test_each_target_is_reached_missed_or_not_measured(agenda: ModuleType) -> No
     words = [words for words, *_ in agenda.TARGETS]
     assert said[words[0]] == "reached (<= 0.6)"
     assert said[words[1]] == "not measured"
-    assert said[words[2]] == "MISSED (>= 4)"
+    assert said["times faster than torch eager fp16"] == "MISSED (>= 4)"
     failed = {"latency": {"error": "ended with 1"}}
     assert {verdict for _, _, verdict in agenda.verdicts(failed)} == {"not measured"}
 
@@ -212,7 +220,7 @@ def test_each_target_is_reached_missed_or_not_measured(agenda: ModuleType) -> No
 
 @pytest.fixture
 def work(tmp_path: Path, measure: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with every engine of the agenda, all of them fakes."""
+    """A folder with every engine of the agenda, all of them fakes; torch has a GPU that is none, and a tiny network."""
 
     def open_fake(request: base.Request, graphs: bool = True) -> tensorrt.TensorRtBackend:
         cuda = FakeCuda()
@@ -224,7 +232,18 @@ def work(tmp_path: Path, measure: ModuleType, monkeypatch: pytest.MonkeyPatch) -
             patch.setattr(tensorrt, "open_cuda", lambda: cuda)
             return tensorrt.TensorRtBackend(request, graphs)
 
+    tiny = tmp_path / "tiny.pt"
+    torch.manual_seed(0)
+    save_checkpoint(tiny, StackedHourglass(replace(SPEC, channels=8, latent=4)))
+
+    def open_torch(request: base.Request, capture: Callable[[Work], Work] = lambda work: work) -> TorchGpuBackend:
+        backend = TorchGpuBackend(base.Request(tiny), "cpu", capture)
+        backend.info = replace(backend.info, asked=request.precision, running=request.precision)
+        return backend
+
+    monkeypatch.setattr(measure, "TorchGpuBackend", open_torch)
     monkeypatch.setattr(measure, "TensorRtBackend", open_fake)
+    monkeypatch.setitem(base.BACKENDS, "torch", open_torch)
     monkeypatch.setitem(base.BACKENDS, "tensorrt", open_fake)
     for name, (_, precision, crop) in measure.BUILDS.items():
         more = {"spec": SPEC, "precision": precision, "crop_in_engine": crop}
@@ -257,7 +276,15 @@ def test_frame_compares_both_ways_of_cutting(measure: ModuleType, work: Path) ->
     assert set(found) - {"headline", "best_ms"} == {
         f"{size}, {n}" for size in ("1280x720", "1920x1080") for n in (1, 4)
     }
-    assert set(found["1920x1080, 4"]) == {"cut here", "cut there"}
+    assert set(found["1920x1080, 4"]) == {"cut here", "cut there", "torch"}
+
+
+def test_torch_is_measured_as_graphs_and_without(measure: ModuleType, agenda: ModuleType, work: Path) -> None:
+    for what, precisions in (("eager", {"eager-fp32", "eager-fp16"}), ("graph", {"graph-fp16", "graph-bf16"})):
+        found = measured(measure, work, "torch", what)
+        assert set(found) - {"headline"} == precisions
+        assert all(one[batch]["p50_ms"] > 0 for name, one in found.items() if name in precisions for batch in "14")
+    assert agenda.headline(found).startswith("graph-fp16 ") and agenda.headline(found).endswith("at batch 1/4/16")
 
 
 def test_parity_is_measured_set_by_set_and_the_worst_counts(
@@ -275,13 +302,12 @@ def test_parity_is_measured_set_by_set_and_the_worst_counts(
 
 
 def test_without_engines_a_measurement_says_which_to_build(measure: ModuleType, tmp_path: Path) -> None:
-    for name in ("latency", "frame", "layers", "parity", "demo"):
+    for name in ("latency", "layers", "demo"):
         with pytest.raises(SystemExit, match="--only build-"):
             measure.MEASURES[name](Namespace(work=tmp_path, data=[], synthetic=5))
 
 
 def test_random_weights_stand_in_where_none_were_trained(measure: ModuleType, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
     path = measure.checkpoint(tmp_path, "reference")
     assert path.is_file() and measure.checkpoint(tmp_path, "reference") == path
     assert measure.checkpoint(tmp_path, "lite") == base.bundled_weights(".pt")

@@ -67,7 +67,7 @@ def export_engine_onnx(
     `precision` is that of the network; cutting and decoding are in single precision always.
     """
     onnx, torch = _packages()
-    from hgrt.engine.graph import FromCrops, FromFrame
+    from hgrt.model.complete import FromCrops, FromFrame
 
     side, batch = model.spec.input, torch.export.Dim("batch", min=1, max=MAX_BATCH)
     inputs: dict[str, Any]

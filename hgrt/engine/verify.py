@@ -107,7 +107,7 @@ def overflow(model: StackedHourglass, crops: NDArray[np.uint8]) -> Overflow:
     """
     import torch
 
-    from hgrt.engine.graph import Body
+    from hgrt.model.complete import Body
 
     size = model.spec.input
     if crops.dtype != np.uint8 or crops.shape[1:] != (size, size, 3) or not len(crops):

@@ -175,7 +175,10 @@ def _openvino(request: Request) -> Backend:
 def _torch(request: Request) -> Backend:
     from hgrt.require import require
 
-    require("torch", "train")
+    if require("torch", "train").cuda.is_available():
+        from hgrt.runtime.torch_gpu import TorchGpuBackend
+
+        return TorchGpuBackend(request)
     from hgrt.runtime.torch import TorchBackend
 
     return TorchBackend(request)
@@ -305,6 +308,21 @@ def _cpu_quota() -> int:
         return max(1, round(int(quota) / int(period)))
     except (OSError, ValueError):
         return 1 << 16
+
+
+def shrinks(affines: Array) -> bool:
+    """Whether any crop of these affines (N, 2, 3), crop to image, shrinks the picture twofold or more.
+
+    A device samples once for each pixel of a crop, which skips pixels there; `geometry.warp` takes means first.
+    """
+    return bool((np.sqrt(np.abs(np.linalg.det(affines[:, :, :2]))) >= 2).any())
+
+
+def keypoint_parts(found: NDArray[np.float32]) -> tuple[Array, Array, Array]:
+    """Keypoints (N, J, 4) of a device -> positions (N, J, 2), scores and spreads (N, J), inf where there is no peak."""
+    exact = found.astype(np.float64)
+    spread = exact[..., 3]
+    return exact[..., :2], exact[..., 2], np.where(spread > 0, spread, np.inf)
 
 
 def as_float32(maps: Any) -> Maps:

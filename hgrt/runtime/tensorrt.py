@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Array, Image, apply, compose, heatmap_to_crop, invert
 from hgrt.pose.heatmaps import Keypoints, Maps
-from hgrt.runtime.base import Backend, BackendInfo, Placed, Request, Timings, as_float32
+from hgrt.runtime.base import Backend, BackendInfo, Placed, Request, Timings, as_float32, keypoint_parts, shrinks
 from hgrt.runtime.cuda import Cuda, open_cuda
 from hgrt.runtime.lane import Graphs, Job, Lane
 from hgrt.runtime.library import MODULES, Gpu, Library, load_library, need_gpu
@@ -93,10 +93,8 @@ class TensorRtBackend(Backend):
         return as_float32(maps[0] if len(maps) == 1 else np.concatenate(maps))
 
     def _frame_keypoints(self, frame: Image, affines: Array) -> Placed:
-        # The engine samples once for each pixel of a crop, which skips pixels where a crop shrinks more than twofold.
-        shrinks = np.sqrt(np.abs(np.linalg.det(affines[:, :, :2]))) >= 2
         size = (frame.shape[0], frame.shape[1])
-        if not self.info.crops_frames or shrinks.any() or self._engine.fit(len(affines), size) is None:
+        if not self.info.crops_frames or shrinks(affines) or self._engine.fit(len(affines), size) is None:
             return super()._frame_keypoints(frame, affines)
         return Placed(*self._collected(self._start({FRAME: frame[None], AFFINES: affines}, size, heatmaps=False)))
 
@@ -147,9 +145,7 @@ class TensorRtBackend(Backend):
         """Positions (N, J, 2), scores and spreads (N, J) of finished runs, one after another."""
         answers = [job.lane.answer(job) for job in jobs]
         self._timings = _sum([answer.timings for answer in answers])
-        found = np.concatenate([answer.keypoints for answer in answers]).astype(np.float64)
-        spread = found[..., 3]
-        return found[..., :2], found[..., 2], np.where(spread > 0, spread, np.inf)
+        return keypoint_parts(np.concatenate([answer.keypoints for answer in answers]))
 
     def _warm_up(self) -> None:
         """Run each lane until a single person is a graph, so that the first frame is not the slow one."""

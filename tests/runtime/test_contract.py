@@ -109,11 +109,17 @@ def network(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module", params=list(BACKENDS))
+@pytest.fixture(scope="module", params=[*BACKENDS, "torch on a GPU"])
 def backend(request: pytest.FixtureRequest, network: str) -> Iterator[Backend]:
     runtime = str(request.param)
-    with open_backend(runtime, weights(network, runtime)) as opened:
-        yield opened
+    if runtime in BACKENDS:
+        with open_backend(runtime, weights(network, runtime)) as opened:
+            yield opened
+    else:  # all of it but the GPU and its graphs
+        from hgrt.runtime.torch_gpu import TorchGpuBackend
+
+        with TorchGpuBackend(Request(weights(network, "torch")), "cpu", lambda work: work) as opened:
+            yield opened
 
 
 def test_every_runtime_is_tested() -> None:
@@ -213,7 +219,7 @@ def test_the_info_is_true(backend: Backend, network: str) -> None:
     assert (info.asked, info.running) == ("fp32", "fp32")  # OpenVINO left alone would run bfloat16 where it can
     assert info.weights == weights(network, info.runtime)
     assert info.spec == LITE if network == "lite" else (info.spec.input, info.spec.channels) == (256, 32)
-    assert (info.threads >= 1) != (info.runtime == "tensorrt") and info.device
+    assert (info.threads >= 1) != info.decodes and info.device  # what decodes is a GPU
     assert LIBRARY[info.runtime] in info.versions
     assert all(version[:1].isdigit() for version in info.versions.values())
     for word in (info.runtime, info.device, "fp32", *info.versions.values()):

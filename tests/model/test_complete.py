@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from fakes import gaussians, picture  # noqa: E402  # after the skip
-from hgrt.engine.graph import NO_SPREAD, Body, Cut, Decode, FromCrops, FromFrame, Scale  # noqa: E402
+from hgrt.model.complete import NO_SPREAD, Body, Cut, Decode, FromCrops, FromFrame, Scale  # noqa: E402
 from hgrt.model.hourglass import StackedHourglass  # noqa: E402
 from hgrt.model.spec import ModelSpec  # noqa: E402
 from hgrt.pose.geometry import Array, Box, Image, apply, heatmap_to_image, invert, similarity  # noqa: E402
@@ -214,8 +214,8 @@ def test_a_scale_is_a_batch_norm_with_its_statistics() -> None:
 
 
 def test_an_unknown_precision_is_not_taken_for_single() -> None:
-    with pytest.raises(KeyError, match="bf16"):
-        Body(network(), "bf16")  # type: ignore[arg-type]
+    with pytest.raises(KeyError, match="int8"):
+        Body(network(), "int8")
 
 
 def test_a_frame_with_boxes_gives_the_joints_of_its_crops_in_pixels_of_the_frame() -> None:

@@ -1,8 +1,9 @@
-"""What an engine holds besides the network, as torch modules that export to ONNX: pixels in, keypoints out.
+"""The network and all around it, as torch modules for a GPU: pixels in, keypoints out.
 
-Written for TensorRT, whose types are those of the ONNX file: the network may be in half precision; cutting and
-decoding are in single, always. Nothing here multiplies matrices, since TensorRT may do that in TF32, and pixels become
-floats before anything moves them, since it does not transpose bytes. This module knows nothing of files.
+They run in torch, and export to ONNX for TensorRT, whose types are those of the ONNX file: the network may be in half
+precision; cutting and decoding are in single, always. Nothing here multiplies matrices, since TensorRT may do that in
+TF32, and pixels become floats before anything moves them, since it does not transpose bytes. This module knows nothing
+of files.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from hgrt.model.spec import ModelSpec
 from hgrt.pose.geometry import heatmap_to_crop
 
 if TYPE_CHECKING:
-    from hgrt.engine.onnx import EnginePrecision
+    from hgrt.runtime.base import Precision
 
-DTYPES: dict[EnginePrecision, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NO_SPREAD = 0.0
 """Stands in the graph for the infinite spread of a joint without a peak: infinities and engines do not mix."""
 
@@ -34,7 +35,7 @@ class Body(nn.Module):
     their small digits if they took all of it.
     """
 
-    def __init__(self, model: StackedHourglass, precision: EnginePrecision) -> None:
+    def __init__(self, model: StackedHourglass, precision: Precision) -> None:
         super().__init__()
         net = folded(model).float()
         first = cast(nn.Conv2d, net.stem.get_submodule("0.conv"))
@@ -149,7 +150,7 @@ class Cut(nn.Module):
 
     def forward(self, frame: Tensor, affines: Tensor) -> Tensor:
         height, width = frame.shape[1], frame.shape[2]
-        line = torch.arange(self.size, dtype=torch.float32)
+        line = torch.arange(self.size, dtype=torch.float32, device=affines.device)
         a = affines[..., None, None]
         at = a[:, :, 0] * line + a[:, :, 1] * line[:, None] + a[:, :, 2]  # (N, 2, S, S) in image pixels
         x, y = (2 * at[:, 0] + 1) / width - 1, (2 * at[:, 1] + 1) / height - 1
@@ -162,7 +163,7 @@ class Cut(nn.Module):
 class FromCrops(nn.Module):
     """Crops (N, S, S, 3) uint8 BGR -> heatmaps and keypoints, x and y in heatmap cells."""
 
-    def __init__(self, model: StackedHourglass, precision: EnginePrecision) -> None:
+    def __init__(self, model: StackedHourglass, precision: Precision) -> None:
         super().__init__()
         self.body = Body(model, precision)
         self.decode = Decode(model.spec.heatmap)
@@ -178,7 +179,7 @@ class FromFrame(nn.Module):
     The spread stays in heatmap cells.
     """
 
-    def __init__(self, model: StackedHourglass, precision: EnginePrecision) -> None:
+    def __init__(self, model: StackedHourglass, precision: Precision) -> None:
         super().__init__()
         self.cut = Cut(model.spec.input)
         self.body = Body(model, precision)

@@ -1,0 +1,152 @@
+"""Torch on a GPU, without one: what is captured and when, what stays ready, and that a graph's memory never moves.
+
+Here everything runs on the CPU, and a fake graph is one that does the same work again; `test_gpu` has the real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("torch", reason="the runtime is torch")
+
+import torch  # after the skip
+
+from hgrt.errors import HgrtError
+from hgrt.estimator import PoseEstimator
+from hgrt.pose.geometry import Box
+from hgrt.runtime.base import Request, open_backend
+from hgrt.runtime.torch_gpu import KEPT, TorchGpuBackend, Work
+from runtime.make_golden import LITE, crops, files
+
+
+class Graphs:
+    """Captures as CUDA does: what is run again reads and writes the memory of the capture, or the test fails."""
+
+    def __init__(self) -> None:
+        self.captured, self.replayed = 0, 0
+
+    def __call__(self, work: Work) -> Work:
+        run = work.__self__  # type: ignore[attr-defined]
+        inputs = [there.data_ptr() for _, there in run.inputs]
+        self.captured += 1
+
+        def replay() -> None:
+            self.replayed += 1
+            assert [there.data_ptr() for _, there in run.inputs] == inputs
+            work()
+
+        return replay
+
+
+@pytest.fixture(scope="module")
+def graphs() -> Graphs:
+    return Graphs()
+
+
+@pytest.fixture(scope="module")
+def backend(graphs: Graphs) -> Iterator[TorchGpuBackend]:
+    with TorchGpuBackend(Request(files("lite")[".pt"]), "cpu", graphs) as opened:
+        yield opened
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(height + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_a_shape_is_plain_once_and_a_graph_from_then_on(backend: TorchGpuBackend, graphs: Graphs) -> None:
+    pixels = crops(LITE.input)
+    assert graphs.captured == graphs.replayed == 1, "a single person is a graph from the start"
+    first = backend.keypoints(pixels[:1])
+    assert (graphs.captured, graphs.replayed) == (1, 2)
+    plain = backend.keypoints(pixels[:2])
+    assert (graphs.captured, graphs.replayed) == (1, 2)
+    again = backend.keypoints(pixels[:2])
+    assert (graphs.captured, graphs.replayed) == (2, 3)
+    np.testing.assert_array_equal(plain.xy_hm, again.xy_hm)
+    np.testing.assert_allclose(first.xy_hm[0], again.xy_hm[0], atol=1e-4)
+    other = backend.keypoints(pixels[1::-1])
+    np.testing.assert_allclose(other.xy_hm[::-1], again.xy_hm, atol=1e-4)
+    np.testing.assert_array_equal(again.xy_hm, plain.xy_hm, "an answer is not overwritten by the next one")
+
+
+def test_shapes_that_were_not_used_for_long_are_forgotten(graphs: Graphs) -> None:
+    with TorchGpuBackend(Request(files("lite")[".pt"]), "cpu", graphs) as backend:
+        affine = Box(20, 20, 30).to_image(LITE.input)[None]
+        for k in range(KEPT + 3):
+            backend.frame_keypoints(picture(40, 40 + k), affine)
+        before = graphs.captured
+        backend.frame_keypoints(picture(40, 40 + KEPT + 2), affine)
+        assert graphs.captured == before + 1, "the last one was still there"
+        backend.frame_keypoints(picture(40, 40), affine)
+        assert graphs.captured == before + 1, "the first one begins anew"
+
+
+def test_crops_that_shrink_are_cut_here(backend: TorchGpuBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    done = backend._done
+    monkeypatch.setattr(backend, "_done", lambda module, *inputs: asked.append(len(inputs)) or done(module, *inputs))
+    frame = picture(700, 700)
+    for side, inputs in ((1.9 * LITE.input, 2), (2.1 * LITE.input, 1)):
+        backend.frame_keypoints(frame, Box(350, 350, side).to_image(LITE.input)[None])
+        assert asked.pop() == inputs
+
+
+def test_where_nothing_can_be_captured_it_says_so_and_goes_on() -> None:
+    def refuse(work: Work) -> Work:
+        raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be")
+
+    pixels = crops(LITE.input)
+    with TorchGpuBackend(Request(files("lite")[".pt"]), "cpu", refuse) as backend:
+        for _ in range(3):
+            found = backend.keypoints(pixels)
+        device = backend.info.device
+    assert device == "CPU, no CUDA graph: operation not permitted when stream is capturing"
+    with open_backend("torch", files("lite")[".pt"]) as exact:
+        np.testing.assert_allclose(found.xy_hm, exact.keypoints(pixels).xy_hm, atol=1e-3)
+
+
+def test_half_precision_is_half_and_near(backend: TorchGpuBackend) -> None:
+    pixels = crops(LITE.input)[:1]
+    with TorchGpuBackend(Request(files("lite")[".pt"], "bf16"), "cpu", lambda work: work) as half:
+        assert half.info.running == "bf16"
+        maps, exact = half.infer(pixels), backend.infer(pixels)
+    assert maps.dtype == np.float32 and 1e-6 < np.abs(maps - exact).max() < 0.1 * np.ptp(exact)
+
+
+def test_an_onnx_file_is_refused() -> None:
+    with pytest.raises(HgrtError, match="not ONNX files"):
+        TorchGpuBackend(Request(files("lite")[".onnx"]), "cpu")
+
+
+def test_with_a_gpu_torch_is_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("hgrt.runtime.torch_gpu.TorchGpuBackend", lambda request: asked.append(request) or made)
+    made = TorchGpuBackend(Request(files("lite")[".pt"]), "cpu", lambda work: work)
+    with PoseEstimator(files("lite")[".pt"], runtime="torch") as estimator:
+        assert estimator.backend is made and asked[0].precision == "fp32"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use")
+def test_on_a_real_gpu_it_is_the_network_as_a_graph() -> None:
+    pixels = crops(LITE.input)
+    with open_backend("onnxruntime", files("lite")[".onnx"]) as exact:
+        expected = exact.keypoints(pixels)
+    frame, boxes = picture(360, 480), [Box(200, 200, 250), Box(330, 150, 199.5)]
+    for precision, far in (("fp32", 1e-2), ("fp16", 0.25), ("bf16", 1.0)):
+        with open_backend("torch", files("lite")[".pt"], precision) as backend:  # type: ignore[arg-type]
+            assert isinstance(backend, TorchGpuBackend) and "no CUDA graph" not in backend.info.device
+            for _ in range(3):
+                found = backend.keypoints(pixels)
+                assert np.median(np.abs(found.xy_hm - expected.xy_hm)) < far
+            assert len(backend._runs) == 2 and all(run.replay for run in backend._runs.values())
+            timings = backend.timings()
+            assert timings is not None and timings.compute is not None and 0 < timings.compute < timings.total
+            affines = np.stack([box.to_image(LITE.input) for box in boxes])
+            both = [backend.frame_keypoints(frame, affines).xy_img for _ in range(3)]
+            np.testing.assert_array_equal(both[1], both[2])
