@@ -6,6 +6,7 @@ Here everything runs on the CPU, and a fake graph is one that does the same work
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +20,10 @@ from hgrt.errors import HgrtError
 from hgrt.estimator import PoseEstimator
 from hgrt.pose.geometry import Box
 from hgrt.runtime.base import Request, open_backend
+from hgrt.runtime.torch import TorchBackend
 from hgrt.runtime.torch_gpu import KEPT, TorchGpuBackend, Work
-from runtime.make_golden import LITE, crops, files
+from runtime import make_golden
+from runtime.make_golden import LITE, crops
 
 
 class Graphs:
@@ -43,13 +46,18 @@ class Graphs:
 
 
 @pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_golden.lite(tmp_path_factory.mktemp("lite"))
+
+
+@pytest.fixture(scope="module")
 def graphs() -> Graphs:
     return Graphs()
 
 
 @pytest.fixture(scope="module")
-def backend(graphs: Graphs) -> Iterator[TorchGpuBackend]:
-    with TorchGpuBackend(Request(files("lite")[".pt"]), "cpu", graphs) as opened:
+def backend(graphs: Graphs, lite: Path) -> Iterator[TorchGpuBackend]:
+    with TorchGpuBackend(Request(lite), "cpu", graphs) as opened:
         yield opened
 
 
@@ -73,8 +81,8 @@ def test_a_shape_is_plain_once_and_a_graph_from_then_on(backend: TorchGpuBackend
     np.testing.assert_array_equal(again.xy_hm, plain.xy_hm, "an answer is not overwritten by the next one")
 
 
-def test_shapes_that_were_not_used_for_long_are_forgotten(graphs: Graphs) -> None:
-    with TorchGpuBackend(Request(files("lite")[".pt"]), "cpu", graphs) as backend:
+def test_shapes_that_were_not_used_for_long_are_forgotten(graphs: Graphs, lite: Path) -> None:
+    with TorchGpuBackend(Request(lite), "cpu", graphs) as backend:
         affine = Box(20, 20, 30).to_image(LITE.input)[None]
         for k in range(KEPT + 3):
             backend.frame_keypoints(picture(40, 40 + k), affine)
@@ -95,51 +103,51 @@ def test_crops_that_shrink_are_cut_here(backend: TorchGpuBackend, monkeypatch: p
         assert asked.pop() == inputs
 
 
-def test_where_nothing_can_be_captured_it_says_so_and_goes_on() -> None:
+def test_where_nothing_can_be_captured_it_says_so_and_goes_on(lite: Path) -> None:
     def refuse(work: Work) -> Work:
         raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be")
 
     pixels = crops(LITE.input)
-    with TorchGpuBackend(Request(files("lite")[".pt"]), "cpu", refuse) as backend:
+    with TorchGpuBackend(Request(lite), "cpu", refuse) as backend:
         for _ in range(3):
             found = backend.keypoints(pixels)
         device = backend.info.device
     assert device == "CPU, no CUDA graph: operation not permitted when stream is capturing"
-    with open_backend("torch", files("lite")[".pt"]) as exact:
+    with open_backend("torch", lite) as exact:
         np.testing.assert_allclose(found.xy_hm, exact.keypoints(pixels).xy_hm, atol=1e-3)
 
 
-def test_half_precision_is_half_and_near(backend: TorchGpuBackend) -> None:
+def test_half_precision_is_half_and_near(backend: TorchGpuBackend, lite: Path) -> None:
     pixels = crops(LITE.input)[:1]
-    with TorchGpuBackend(Request(files("lite")[".pt"], "bf16"), "cpu", lambda work: work) as half:
+    with TorchGpuBackend(Request(lite, "bf16"), "cpu", lambda work: work) as half:
         assert half.info.running == "bf16"
         maps, exact = half.infer(pixels), backend.infer(pixels)
     assert maps.dtype == np.float32 and 1e-6 < np.abs(maps - exact).max() < 0.1 * np.ptp(exact)
 
 
-def test_an_onnx_file_is_refused() -> None:
+def test_an_onnx_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HgrtError, match="not ONNX files"):
-        TorchGpuBackend(Request(files("lite")[".onnx"]), "cpu")
+        TorchGpuBackend(Request(tmp_path / "lite.onnx"), "cpu")
 
 
-def test_with_a_gpu_torch_is_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_gpu_torch_is_this_one(lite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Request] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("hgrt.runtime.torch_gpu.TorchGpuBackend", lambda request: asked.append(request) or made)
-    made = TorchGpuBackend(Request(files("lite")[".pt"]), "cpu", lambda work: work)
-    with PoseEstimator(files("lite")[".pt"], runtime="torch") as estimator:
+    made = TorchGpuBackend(Request(lite), "cpu", lambda work: work)
+    with PoseEstimator(lite, runtime="torch") as estimator:
         assert estimator.backend is made and asked[0].precision == "fp32"
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use")
-def test_on_a_real_gpu_it_is_the_network_as_a_graph() -> None:
+def test_on_a_real_gpu_it_is_the_network_as_a_graph(lite: Path) -> None:
     pixels = crops(LITE.input)
-    with open_backend("onnxruntime", files("lite")[".onnx"]) as exact:
+    with TorchBackend(Request(lite)) as exact:
         expected = exact.keypoints(pixels)
     frame, boxes = picture(360, 480), [Box(200, 200, 250), Box(330, 150, 199.5)]
     for precision, far in (("fp32", 1e-2), ("fp16", 0.25), ("bf16", 1.0)):
-        with open_backend("torch", files("lite")[".pt"], precision) as backend:  # type: ignore[arg-type]
+        with open_backend("torch", lite, precision) as backend:  # type: ignore[arg-type]
             assert isinstance(backend, TorchGpuBackend) and "no CUDA graph" not in backend.info.device
             for _ in range(3):
                 found = backend.keypoints(pixels)
