@@ -21,6 +21,13 @@ cv2.setNumThreads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_folder_for_all_processes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What one process of this run makes for all of them lies there (`runtime.make_golden.files`)."""
+    base = tmp_path_factory.getbasetemp()
+    os.environ["HGRT_TESTS_SHARED"] = str(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with the reference fixtures and the real data; tests that need it are skipped where it is absent."""

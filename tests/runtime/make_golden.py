@@ -7,10 +7,11 @@ Weights and crops come from a recipe, so that only a sample of the answers is st
 
 from __future__ import annotations
 
-import atexit
 import functools
+import os
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -79,17 +80,25 @@ def exact(path: Path) -> NDArray[np.float64]:
         return np.asarray(net(torch.from_numpy(rgb).permute(0, 3, 1, 2).contiguous())[:, -1].numpy())
 
 
+SHARED = "HGRT_TESTS_SHARED"
+"""The environment names a folder for what the processes of one test run need not make twice."""
+
+
 @functools.cache
 def files(name: str) -> dict[str, Path]:
-    """The network as files, by suffix. Made once a process, because an export takes seconds."""
-    scratch = TemporaryDirectory(prefix="hgrt-golden-")
-    atexit.register(scratch.cleanup)
-    checkpoint = NETWORKS[name](Path(scratch.name))
-    onnx = checkpoint.with_suffix(".onnx")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's exporter about torch itself
-        export_onnx(load_checkpoint(checkpoint), onnx)
-    return {".pt": checkpoint, ".onnx": onnx}
+    """The network as files, by suffix. Made once in a test run, because an export takes seconds."""
+    folder = Path(os.environ[SHARED]) / f"golden-{name}"
+    with TemporaryDirectory(dir=folder.parent) as scratch:
+        made = Path(scratch) / "files"
+        if not folder.exists():
+            made.mkdir()
+            checkpoint = NETWORKS[name](made)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch's exporter about torch itself
+                export_onnx(load_checkpoint(checkpoint), checkpoint.with_suffix(".onnx"))
+            with suppress(OSError):  # another process was faster
+                made.rename(folder)
+    return {path.suffix: path for path in folder.iterdir()}
 
 
 if __name__ == "__main__":
