@@ -14,6 +14,7 @@ import torch
 
 from hgrt import __version__
 from hgrt.data.find import Part
+from hgrt.errors import HgrtError
 from hgrt.files import sha256, written_whole
 from hgrt.model.checkpoint import read_checkpoint
 from hgrt.model.hourglass import StackedHourglass
@@ -25,8 +26,8 @@ from hgrt.train.run import Run
 def write_card(run: Run, config: Config, parts: Sequence[Part], machine: str) -> Path | None:
     """`card.md` in the run's folder, of `best.pt` as it is now; None before the first epoch is done.
 
-    `parts` of the data; `machine` in words. Labels are known by the SHA-256 of their files. HgrtError where a file
-    cannot be read or written.
+    `parts` of the data; `machine` in words. Labels are known by the SHA-256 of their files. HgrtError where the card
+    cannot be written.
     """
     rows = read_rows(run.folder / "log.csv")
     if not rows or not run.best.exists():
@@ -88,4 +89,7 @@ def _length(rows: Sequence[Mapping[str, str]], config: Config) -> str:
 
 
 def _hash(path: Path) -> str:
-    return f"sha256 {sha256(path)}"
+    try:
+        return f"sha256 {sha256(path)}"
+    except HgrtError:  # moved away while the run went on, which is no reason to end it with an error
+        return "the file is gone"

@@ -63,6 +63,13 @@ def test_it_says_what_is_in_the_folder(tmp_path: Path) -> None:
     assert said["begun with"] == "random weights" and said["coco/val"] == "61.2"
 
 
+def test_what_was_moved_away_meanwhile_is_no_error(tmp_path: Path) -> None:
+    config = resolve("lite", "modern", SAID).changed("init", str(tmp_path / "gone.pt"), "--init")
+    path = write_card(finished(tmp_path / "mine", config), config, [Part("coco/train", 3, 1, tmp_path / "gone.h5")], "")
+    said = facts(path or tmp_path)
+    assert said["data"] == "coco/train: 3 people; labels the file is gone" and said["begun with"].endswith("is gone")
+
+
 def test_nothing_is_said_of_a_run_without_weights(tmp_path: Path) -> None:
     config = resolve("lite", "modern", SAID)
     assert write_card(Run(tmp_path), config, [], "") is None and not list(tmp_path.iterdir())
