@@ -261,7 +261,9 @@ def frame(options: argparse.Namespace) -> Numbers:
             found[f"{width}x{height}, {people}"] = timed(calls)
     for estimator in estimators.values():
         estimator.close()
-    found["best_ms"] = min(numbers["p50_ms"] for numbers in found["1280x720, 1"].values())
+    small = {name: numbers["p50_ms"] for name, numbers in found["1280x720, 1"].items()}
+    found["best_ms"] = min(small.values())
+    found["engine_ms"] = min((small[name] for name in paths if name in small), default=None)
     one = found["1920x1080, 1"]
     return found | {
         "headline": ", ".join(f"{name} {one[name]['p50_ms']:.3f} ms" for name in one) + " (1080p, 1 person)"
@@ -328,11 +330,11 @@ def _compiled(path: Path, precision: Precision, mode: str, batch: int) -> Callab
     import torch
 
     from hgrt.model import load_checkpoint
-    from hgrt.model.complete import FromCrops
+    from hgrt.model.complete import Body, FromCrops
 
     model = load_checkpoint(path)
     pixels = crops(batch, model.spec.input)
-    net = FromCrops(model, precision).cuda().to(memory_format=torch.channels_last).eval()
+    net = FromCrops(Body(model, precision)).cuda().to(memory_format=torch.channels_last).eval()
     torch.compiler.reset()
     run = torch.compile(net, mode={"compile": "reduce-overhead", "autotune": "max-autotune"}[mode])
     pinned = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
@@ -380,10 +382,10 @@ def _exact(work: Path, network: str) -> Callable[[NDArray[np.uint8]], Keypoints]
     import torch
 
     from hgrt.model import load_checkpoint
-    from hgrt.model.complete import FromCrops
+    from hgrt.model.complete import Body, FromCrops
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    net = FromCrops(load_checkpoint(checkpoint(work, network)), "fp32").cuda().eval()
+    net = FromCrops(Body(load_checkpoint(checkpoint(work, network)), "fp32")).cuda().eval()
 
     @torch.inference_mode()
     def run(pixels: NDArray[np.uint8]) -> Keypoints:

@@ -67,18 +67,18 @@ def export_engine_onnx(
     `precision` is that of the network; cutting and decoding are in single precision always.
     """
     onnx, torch = _packages()
-    from hgrt.model.complete import FromCrops, FromFrame
+    from hgrt.model.complete import Body, FromCrops, FromFrame
 
     side, batch = model.spec.input, torch.export.Dim("batch", min=1, max=MAX_BATCH)
     inputs: dict[str, Any]
     shapes: dict[str, Any]
     if crop:
-        graph: object = FromFrame(model, precision)
+        graph: object = FromFrame(Body(model, precision))
         inputs = {FRAME: torch.zeros((1, side, side + 2, 3), dtype=torch.uint8), AFFINES: torch.zeros((2, 2, 3))}
         height, width = (torch.export.Dim(name, min=1, max=MAX_SIDE) for name in ("height", "width"))
         shapes = {FRAME: {1: height, 2: width}, AFFINES: {0: batch}}
     else:
-        graph = FromCrops(model, precision)
+        graph = FromCrops(Body(model, precision))
         inputs = {CROPS: torch.zeros((2, side, side, 3), dtype=torch.uint8)}
         shapes = {CROPS: {0: batch}}
     with written_whole(path) as partial:

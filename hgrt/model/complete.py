@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from hgrt.model.fold import folded
 from hgrt.model.hourglass import StackedHourglass
-from hgrt.model.spec import ModelSpec
 from hgrt.pose.geometry import heatmap_to_crop
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Body(nn.Module):
             for name, child in list(parent.named_children()):
                 if isinstance(child, nn.BatchNorm2d):
                     setattr(parent, name, Scale(child))
-        self.dtype = DTYPES[precision]
+        self.spec, self.dtype = model.spec, DTYPES[precision]
         self.net = net.to(self.dtype).eval().requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -163,10 +162,10 @@ class Cut(nn.Module):
 class FromCrops(nn.Module):
     """Crops (N, S, S, 3) uint8 BGR -> heatmaps and keypoints, x and y in heatmap cells."""
 
-    def __init__(self, model: StackedHourglass, precision: Precision) -> None:
+    def __init__(self, body: Body) -> None:
         super().__init__()
-        self.body = Body(model, precision)
-        self.decode = Decode(model.spec.heatmap)
+        self.body = body
+        self.decode = Decode(body.spec.heatmap)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         heatmaps = self.body(crops.to(self.body.dtype).permute(0, 3, 1, 2))
@@ -179,17 +178,17 @@ class FromFrame(nn.Module):
     The spread stays in heatmap cells.
     """
 
-    def __init__(self, model: StackedHourglass, precision: Precision) -> None:
+    def __init__(self, body: Body) -> None:
         super().__init__()
-        self.cut = Cut(model.spec.input)
-        self.body = Body(model, precision)
-        self.decode = Decode(model.spec.heatmap)
-        self.spec: ModelSpec = model.spec
+        self.cut = Cut(body.spec.input)
+        self.body = body
+        self.decode = Decode(body.spec.heatmap)
 
     def forward(self, frame: Tensor, affines: Tensor) -> tuple[Tensor, Tensor]:
         heatmaps = self.body(self.cut(frame, affines))
         x, y, score, spread = self.decode.parts(heatmaps)
-        scale, _, shift = heatmap_to_crop(self.spec.heatmap, self.spec.input)[0].tolist()
+        spec = self.body.spec
+        scale, _, shift = heatmap_to_crop(spec.heatmap, spec.input)[0].tolist()
         a = affines[:, None]  # (N, 1, 2, 3)
         xy = (x * scale + shift) * a[..., 0] + (y * scale + shift) * a[..., 1] + a[..., 2]
         return heatmaps, torch.cat([xy, score, spread], dim=2)

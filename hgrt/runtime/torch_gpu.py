@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hgrt.model.checkpoint import load_checkpoint
-from hgrt.model.complete import FromCrops, FromFrame
+from hgrt.model.complete import Body, FromCrops, FromFrame
 from hgrt.pose.geometry import Array, Image
 from hgrt.pose.heatmaps import Keypoints, Maps
 from hgrt.runtime.base import (
@@ -61,9 +61,8 @@ class TorchGpuBackend(Backend):
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # shapes come again: try which algorithm is the fastest
         model = load_checkpoint(request.weights)
-        modules = FromCrops(model, request.precision), FromFrame(model, request.precision)
-        modules[1].body = modules[0].body
-        self._from_crops, self._from_frame = (self._there(module) for module in modules)
+        body = Body(model, request.precision)
+        self._from_crops, self._from_frame = self._there(FromCrops(body)), self._there(FromFrame(body))
         self._runs: dict[tuple[tuple[int, ...], ...], _Run] = {}
         event = partial(torch.cuda.Event, enable_timing=True)
         self._clock = [event() for _ in range(4)] if self._on_gpu else []
@@ -145,15 +144,12 @@ class TorchGpuBackend(Backend):
         return torch.empty(shape, dtype=dtype, pin_memory=self._on_gpu)
 
     def _pair(self, array: NDArray[Any]) -> tuple[Tensor, Tensor]:
-        here = self._here(array.shape, DTYPES[array.dtype.name])
+        here = self._here(array.shape, torch.from_numpy(np.empty(0, array.dtype)).dtype)
         return here, torch.empty(here.shape, dtype=here.dtype, device=self._device)
 
     def _release(self) -> None:
         self._runs.clear()
         del self._from_crops, self._from_frame
-
-
-DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
 
 
 class _Run:

@@ -57,22 +57,10 @@ from hgrt.pose.geometry import Box, crop  # noqa: E402
 from hgrt.pose.heatmaps import Keypoints, Maps, decode, peaks  # noqa: E402
 from hgrt.pose.skeleton import MPII  # noqa: E402
 from hgrt.runtime.base import asset  # noqa: E402
+from networks import lively as make  # noqa: E402
 from runtime.make_golden import LITE, NETWORKS, crops, files  # noqa: E402
 
 TINY = ModelSpec(stacks=2, channels=8, gate="none", latent=4, block="postact", stem="light", input=128)
-
-
-def make(spec: ModelSpec, seed: int = 0) -> StackedHourglass:
-    """A network with weights and batch statistics that are not the trivial initial ones."""
-    torch.manual_seed(seed)
-    net = StackedHourglass(spec)
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.weight.data.uniform_(0.75, 1.25)
-            module.bias.data.uniform_(-0.1, 0.1)
-            module.running_mean.uniform_(-0.1, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    return net.eval()
 
 
 @pytest.fixture(scope="module")

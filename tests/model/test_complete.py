@@ -19,22 +19,14 @@ from hgrt.model.hourglass import StackedHourglass  # noqa: E402
 from hgrt.model.spec import ModelSpec  # noqa: E402
 from hgrt.pose.geometry import Array, Box, Image, apply, heatmap_to_image, invert, similarity  # noqa: E402
 from hgrt.pose.heatmaps import Maps, decode, peaks  # noqa: E402
+from networks import lively  # noqa: E402
 
 TINY = ModelSpec(stacks=2, channels=8, gate="raw", latent=4, block="preact", stem="published", input=64)
 SIZE = 96  # of crops where no network looks at them
 
 
 def network(spec: ModelSpec = TINY) -> StackedHourglass:
-    """A network whose batch statistics are not the trivial initial ones."""
-    torch.manual_seed(0)
-    net = StackedHourglass(spec)
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.weight.data.uniform_(0.75, 1.25)
-            module.bias.data.uniform_(-0.1, 0.1)
-            module.running_mean.uniform_(-0.1, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    return net.eval()
+    return lively(spec)
 
 
 def decoded(maps: Maps) -> NDArray[np.float64]:
@@ -227,8 +219,8 @@ def test_a_frame_with_boxes_gives_the_joints_of_its_crops_in_pixels_of_the_frame
         [cv2.warpAffine(image, one, (64, 64), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) for one in to_image]
     )
     with torch.inference_mode():
-        maps, placed = FromFrame(net, "fp32")(torch.from_numpy(image)[None], torch.from_numpy(to_image))
-        of_crops, in_cells = FromCrops(net, "fp32")(torch.from_numpy(crops))
+        maps, placed = FromFrame(Body(net, "fp32"))(torch.from_numpy(image)[None], torch.from_numpy(to_image))
+        of_crops, in_cells = FromCrops(Body(net, "fp32"))(torch.from_numpy(crops))
     assert placed.shape == (3, 16, 4) and maps.shape == of_crops.shape
     np.testing.assert_allclose(maps, of_crops, atol=5e-2 * float(of_crops.max() - of_crops.min()))
     own = Decode(TINY.heatmap)(maps)
