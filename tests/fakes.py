@@ -165,7 +165,7 @@ def hgrt(*arguments: object, cwd: Path, limit_s: float = 120) -> subprocess.Comp
 
 
 def hgrt_here(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The real program in this process, which has imported everything already: for what ends before it begins."""
+    """The real program in this process, which has imported everything already."""
     from hgrt.cli.main import main
 
     words, out, error = ["hgrt", *map(str, arguments)], io.StringIO(), io.StringIO()

@@ -64,7 +64,7 @@ def test_a_checkpoint_becomes_an_engine_that_can_be_built_again(checkpoint: Path
 
     engine.unlink()  # what a user may have deleted, or copied from another machine
     engine.write_bytes(b"of another machine")
-    done = hgrt(*passport.command.split()[1:], cwd=tmp_path)
+    done = hgrt_here(*passport.command.split()[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     again = read_passport(engine)
     assert again.engine_sha256 == sha256(engine) and again.checkpoint_sha256 == passport.checkpoint_sha256

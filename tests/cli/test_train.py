@@ -78,7 +78,7 @@ def test_a_mistake_is_said_in_plain_words(arguments: list[str], words: list[str]
 def test_a_teacher_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no weights")
     teacher = ["--teacher", "notes.txt", "--synthetic", 2]
-    refused(hgrt("train", *SMALL, *AT_64, *teacher, cwd=tmp_path), "notes.txt is not a torch checkpoint")
+    refused(hgrt_here("train", *SMALL, *AT_64, *teacher, cwd=tmp_path), "notes.txt is not a torch checkpoint")
     assert not (tmp_path / "exp" / "pose" / "last.pt").exists()
 
 
@@ -274,7 +274,7 @@ def test_ctrl_c_ends_it_in_good_order_and_its_name_alone_goes_on(tmp_path: Path)
 
 def test_a_network_that_learns_passes(tmp_path: Path) -> None:
     learner = ["--set", "spec.channels=32", "--set", "recipe.learning_rate=1e-2", "--max-iters", 85]
-    done = hgrt("train", "--overfit", 8, "--synthetic", 11, *SMALL, *AT_64, *learner, cwd=tmp_path)
+    done = hgrt_here("train", "--overfit", 8, "--synthetic", 11, *SMALL, *AT_64, *learner, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASS: 8 people learnt by heart" in done.stdout and "exp/overfit" in done.stdout
     assert float(rows(tmp_path / "exp" / "overfit")[-1]["by heart"]) >= 95
@@ -282,7 +282,7 @@ def test_a_network_that_learns_passes(tmp_path: Path) -> None:
 
 def test_one_that_cannot_learn_fails(tmp_path: Path) -> None:
     still = ["--set", "recipe.learning_rate=1e-9", "--max-iters", 1, "--exp", "mine"]
-    done = hgrt("train", "--overfit", 3, "--synthetic", 5, *SMALL, *AT_64, *still, cwd=tmp_path)
+    done = hgrt_here("train", "--overfit", 3, "--synthetic", 5, *SMALL, *AT_64, *still, cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAIL: 3 people" in done.stdout and "exp/mine" in done.stdout
     assert "Traceback" not in done.stderr
