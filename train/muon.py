@@ -8,6 +8,7 @@ takes no convolutions. This module knows nothing of networks.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,37 +43,58 @@ class Muon(torch.optim.AdamW):
         """One step along the gradients, which are gone afterwards where the step was orthogonal."""
         for group in self.param_groups:
             if group["orthogonal"]:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        self._step(parameter, group)
-                        parameter.grad = None  # AdamW passes over what has none
+                self._step([one for one in group["params"] if one.grad is not None], group)
         super().step()
 
-    def _step(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
-        gradient, state = parameter.grad, self.state[parameter]
-        assert gradient is not None
-        if not state:  # under AdamW's names, which it looks for when a state is loaded
-            state["step"], state["exp_avg"] = torch.tensor(0.0), torch.zeros_like(parameter)
-        momentum = state["exp_avg"].lerp_(gradient, 1 - MOMENTUM)
-        step = orthogonal(gradient.lerp(momentum, MOMENTUM).flatten(1))  # Nesterov's look ahead
-        size = ADAMW_RMS * max(step.shape) ** 0.5
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(step.reshape(parameter.shape), alpha=-group["lr"] * size)
+    def _step(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        for one in parameters:
+            if not self.state[one]:  # under AdamW's names, which it looks for when a state is loaded
+                self.state[one].update(step=torch.tensor(0.0), exp_avg=torch.zeros_like(one))
+        # Matrices of one shape together: one by one, hundreds of them would keep a GPU waiting.
+        for alike in by_shape(parameters).values():
+            gradients = stacked([one.grad for one in alike if one.grad is not None])
+            momenta = [self.state[one]["exp_avg"] for one in alike]
+            averages = stacked(momenta).lerp_(gradients, 1 - MOMENTUM)
+            torch._foreach_copy_(momenta, unstacked(averages, alike[0].shape))
+            steps = orthogonal(gradients.lerp_(averages, MOMENTUM))  # Nesterov's look ahead
+            size = ADAMW_RMS * max(steps.shape[1:]) ** 0.5
+            torch._foreach_mul_(alike, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(alike, unstacked(steps, alike[0].shape), alpha=-group["lr"] * size)
+        for one in parameters:
+            one.grad = None  # AdamW passes over what has none
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """U S V' -> about U V', (M, N) float32, by Newton-Schulz iteration; zero stays zero."""
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonal(matrix.mT).mT
-    x = matrix / (matrix.norm() + 1e-7)
+def by_shape(parameters: Iterable[nn.Parameter]) -> dict[torch.Size, list[nn.Parameter]]:
+    """The parameters of each shape, in the order in which they came."""
+    found = defaultdict[torch.Size, list[nn.Parameter]](list)
+    for one in parameters:
+        found[one.shape].append(one)
+    return found
+
+
+def stacked(weights: list[Tensor]) -> Tensor:
+    """W weights of one shape (M, I, ...) as (W, M, N), N kernel x I: as they lie in memory if that is channels-last."""
+    return torch.stack([one.movedim(1, -1) for one in weights]).flatten(2)
+
+
+def unstacked(matrices: Tensor, shape: torch.Size) -> list[Tensor]:
+    """The way back from `stacked`."""
+    outputs, inputs, *kernel = shape
+    return [one.reshape(outputs, *kernel, inputs).movedim(-1, 1) for one in matrices]
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """U S V' -> about U V', each of (..., M, N) float, by Newton-Schulz iteration; zero stays zero."""
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return orthogonal(matrices.mT).mT
+    x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     a, b, c = NEWTON_SCHULZ
     # x -> P(x x') x each round. The products of P can be had from x x' alone, which is small where x is long.
-    one = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    one = torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
     gram, product = x @ x.mT, one
     for k in range(ROUNDS):
         polynomial = a * one + b * gram + c * (gram @ gram)
         product = polynomial @ product
         if k + 1 < ROUNDS:
             gram = polynomial @ gram @ polynomial
-    found: Tensor = product @ x
-    return found
+    return product @ x

@@ -43,6 +43,13 @@ def test_it_is_the_iteration_as_published() -> None:
     torch.testing.assert_close(orthogonal(x.float()).double(), expected, rtol=0, atol=1e-5)
 
 
+def test_each_matrix_of_many_is_as_alone() -> None:
+    many = torch.stack([scale * random(40, 24, seed=k) for k, scale in enumerate((1.0, 1e3, 1e-3))])
+    found = orthogonal(many)
+    for one, expected in zip(found, many, strict=True):
+        torch.testing.assert_close(one, orthogonal(expected), rtol=0, atol=1e-5)
+
+
 def test_zero_stays_zero() -> None:
     assert not orthogonal(torch.zeros(40, 80)).any()
 
@@ -111,6 +118,24 @@ def test_what_has_no_gradient_stays() -> None:
     before = layer.weight.detach().clone()
     Muon(layer.parameters(), lr=1e-2, weight_decay=0.1).step()
     assert torch.equal(layer.weight, before)
+
+
+def test_matrices_of_one_shape_step_together_as_each_would_alone() -> None:
+    """Two of one shape, one of another kind, and one that has no gradient at times, as left out of a step."""
+    layers = [nn.Conv2d(64, 48, 1), nn.Conv2d(48, 40, 3), nn.Conv2d(64, 48, 1), nn.Linear(64, 48)]
+    alone = deepcopy(layers)
+    together = Muon([p for layer in layers for p in layer.parameters()], lr=1e-2, weight_decay=0.1)
+    each = [Muon(layer.parameters(), lr=1e-2, weight_decay=0.1) for layer in alone]
+    for turn in range(3):
+        for k, (mine, its) in enumerate(zip(layers, alone, strict=True)):
+            for one, other in zip(mine.parameters(), its.parameters(), strict=True):
+                one.grad = None if (turn, k) == (1, 2) else random(*one.shape, seed=10 * turn + k)
+                other.grad = None if one.grad is None else one.grad.clone()
+        together.step()
+        for optimizer in each:
+            optimizer.step()
+    for mine, its in zip(layers, alone, strict=True):
+        torch.testing.assert_close(mine.weight, its.weight, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("make", [lambda: nn.Linear(64, 64), lambda: nn.Conv2d(64, 32, 3)])
