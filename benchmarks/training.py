@@ -4,7 +4,8 @@
 
 Each round measures forward and backward of the network on one batch that is there already, then the real loop (loader,
 loss, optimizer, averaging, log) for as many steps, then the network again; the loop's speed is divided by the mean of
-the two. Median and range of the rounds are printed. `--workers` as in `hgrt train`.
+the two. Median and range of the rounds are printed. `--workers` as in `hgrt train`. On a GPU also how much of its peak,
+that of a large matrix product measured in the same run, both reach by the operations of forward and backward alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
 
+from hgrt.bench.roofline import gpu_peaks
 from hgrt.cli.train import default_workers
 from hgrt.data.find import DataSets, find
 from hgrt.model.hourglass import StackedHourglass
@@ -52,6 +55,15 @@ def bare(config: Config, batch: int, steps: int, device: torch.device, compiled:
         loss.backward()
     _wait(device)
     return batch * steps / (time.perf_counter() - began)
+
+
+def gflop(config: Config, device: torch.device) -> float:
+    """10^9 operations of forward and backward of one image, as torch counts them."""
+    size = config.recipe.stages[-1].size
+    net = StackedHourglass(config.spec).to(device)
+    with FlopCounterMode(display=False) as counter:
+        net(torch.rand(1, 3, size, size, device=device)).square().mean().backward()
+    return float(counter.get_total_flops()) / 1e9
 
 
 def whole(config: Config, data: DataSets, steps: int, world: World, workers: int, compiled: bool) -> dict[str, str]:
@@ -106,6 +118,7 @@ def main() -> None:
         waits.append(float(row["waiting"]))
         ratios.append(loops[-1] / ((before + after) / 2))
         print(f"round {number + 1}: network {before:.1f}, {after:.1f}; loop {loops[-1]:.1f} images/s: {ratios[-1]:.3f}")
+    image, peaks, precision = gflop(config, device), gpu_peaks(), "bf16" if config.recipe.bf16 else "fp32"
     result = {
         "command": f"python benchmarks/training.py --preset {options.preset} --data DATA --batch {options.batch} "
         f"--steps {options.steps} --rounds {options.rounds}",
@@ -123,7 +136,15 @@ def main() -> None:
         "loop_images_per_s": {"median": statistics.median(loops), "min": min(loops), "max": max(loops)},
         "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
         "waiting_percent": statistics.median(waits),
+        "gflop_per_image": image,
     }
+    if peaks is not None:
+        most = peaks.gflops[precision]
+        result |= {"peak_gflops": most, "peak_of": f"a matrix product in {precision}"}
+        result |= {
+            f"{what}_share_of_peak": image * statistics.median(speeds) / most
+            for what, speeds in (("network", pures), ("loop", loops))
+        }
     print(json.dumps(result, indent=1))
     if options.out is not None:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
