@@ -107,12 +107,12 @@ def items(options: argparse.Namespace) -> list[Item]:
         measure(f"bench-{network}", what, 400, "bench", network, *data)
     measure("demo", "hgrt demo on the clip: engine by itself, by name, torch", 180, "demo")
     for name, words in (("lite", ["--preset", "lite"]), ("2", ["--stacks", "2"]), ("8", ["--stacks", "8"])):
-        for compiled in (False, True):
+        for mode, suffix in (("", ""), ("default", "-compiled"), ("reduce-overhead", "-graphed")):
             network = words if name == "lite" else ["--preset", "reference", *words]
             size = ["--batch", "16" if name == "8" else "64", "--steps", "20", "--rounds", "2"]
-            suffix, said = ("-compiled", ", compiled") if compiled else ("", "")
-            more = ["--compile"] if compiled else []
-            what = f"training speed in bf16: {'lite' if name == 'lite' else f'reference, {name} stacks'}{said}"
+            more = ["--compile", mode] if mode else []
+            what = f"training speed in bf16: {'lite' if name == 'lite' else f'reference, {name} stacks'}"
+            what += f", torch.compile, {mode}" if mode else ""
             script(f"training-{name}{suffix}", what, 300, "training.py", *network, *size, *more)
     script("loader", "examples a second that one core makes", 180, "loader.py", "--examples", "100", "--rounds", "2")
     return found

@@ -37,12 +37,12 @@ from hgrt.train.recipe import Stage
 from hgrt.train.run import Run
 
 
-def bare(config: Config, batch: int, steps: int, device: torch.device, compiled: bool) -> float:
+def bare(config: Config, batch: int, steps: int, device: torch.device, compiled: str) -> float:
     """Images a second of forward and backward alone, in the recipe's precision."""
     size = config.recipe.stages[-1].size
     net = StackedHourglass(config.spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.train()
-    model = torch.compile(net) if compiled else net
+    model = torch.compile(net, mode=compiled) if compiled else net
     image = torch.rand(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
     began = 0.0
     for step in range(steps + 3):
@@ -66,7 +66,7 @@ def gflop(config: Config, device: torch.device) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def whole(config: Config, data: DataSets, steps: int, world: World, workers: int, compiled: bool) -> dict[str, str]:
+def whole(config: Config, data: DataSets, steps: int, world: World, workers: int, compiled: str) -> dict[str, str]:
     """The log's row of a real training of `steps` steps, after an epoch of three to warm up."""
     recipe = replace(config.recipe, max_iters=2 * steps, epoch_iters=steps)
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +94,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--cache", action="store_true")
-    parser.add_argument("--compile", action="store_true", dest="compiled")
+    parser.add_argument(
+        "--compile", default="", dest="compiled", metavar="MODE", help="of torch.compile: default, or reduce-overhead"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.threads:

@@ -59,7 +59,7 @@ def test_the_list_names_every_item_without_a_gpu(agenda: ModuleType, capsys: pyt
     lines = capsys.readouterr().out.splitlines()
     names = [line.split()[0] for line in lines]
     assert len(set(names)) == len(names)
-    for name in ("latency", "parity", "frame", "layers", "rtx", "torch-eager", "training-8-compiled", "loader", "demo"):
+    for name in ("latency", "parity", "frame", "layers", "rtx", "torch-eager", "training-2-graphed", "loader", "demo"):
         assert name in names
     assert all(" s  " in line for line in lines)
 

@@ -52,9 +52,12 @@ class InterruptedTraining(HgrtError):  # noqa: N818  # not a mistake of anybody'
 
 
 def train(
-    run: Run, config: Config, data: DataSets, world: World, workers: int, console: Console, compiled: bool = False
+    run: Run, config: Config, data: DataSets, world: World, workers: int, console: Console, compiled: str = ""
 ) -> Position:
-    """Train to the end of the recipe, going on from the run's `last.pt` if it is there; returns where it ended."""
+    """Train to the end of the recipe, going on from the run's `last.pt` if it is there; returns where it ended.
+
+    `compiled` is the mode of `torch.compile`; empty where the network runs as it is.
+    """
     recipe = config.recipe
     torch.manual_seed(recipe.seed)
     cv2.setNumThreads(0)
@@ -68,7 +71,7 @@ def train(
     teacher = Teacher(config.teacher, world.device) if config.teacher else None
     model = world.wrap(net)
     if compiled:
-        model = torch.compile(model)  # type: ignore[assignment]
+        model = torch.compile(model, mode=compiled)  # type: ignore[assignment]
     scenes = scenery(SCENES, recipe.seed)
     epochs = plan(recipe, len(data.train))
     select = selected(config.select, data.val)

@@ -249,7 +249,7 @@ def _train(
             write_config(folder, config)
             for part in sets.parts:
                 console.print(f"  {part}")
-        train(run, config, sets, world, workers, console, compiled)
+        train(run, config, sets, world, workers, console, "default" if compiled else "")
         if world.leads:
             card = write_card(run, config, sets.parts, _machine(world))
             console.print(f"Best averaged weights: {run.best}, described in {card}")

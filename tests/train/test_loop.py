@@ -85,6 +85,7 @@ def go(
     numbers: tuple[int, ...] = (signal.SIGINT,),
     drawn: bool = False,
     init: Path | str = "",
+    compiled: str = "",
 ) -> str:
     """Train and return what was printed; `stop`: signals come in that step, counted from 1. Only on request drawn."""
     console = Console(file=io.StringIO(), width=200)
@@ -95,7 +96,7 @@ def go(
             patch.setattr(report, "draw_curves", lambda rows, path: None)
             patch.setattr(report, "samples", lambda data, judged, batch: batch[0][0, ..., :3].numpy().astype(np.uint8))
         config = Config("lite", "modern", spec, recipe, init=str(init))
-        train(Run(folder), config, sets or data(), ALONE, workers, console)
+        train(Run(folder), config, sets or data(), ALONE, workers, console, compiled)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -208,6 +209,27 @@ def test_the_seed_decides_everything(straight: Straight, tmp_path: Path) -> None
     assert_same(tmp_path / "again", straight("plain"))
     go(tmp_path / "other", replace(PLAIN, seed=2, epochs=1))
     assert rows(tmp_path / "other")[0]["loss"] != rows(straight("plain"))[0]["loss"]
+
+
+def test_a_compiled_network_is_the_one_that_is_trained_and_kept(
+    straight: Straight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `torch.compile` returns is another module around the network; its compiler would take minutes."""
+    modes = []
+
+    class Compiled(nn.Module):
+        def __init__(self, net: nn.Module, mode: str) -> None:
+            super().__init__()
+            self._orig_mod = net
+            modes.append(mode)
+
+        def forward(self, image: Tensor) -> Any:
+            return self._orig_mod(image)
+
+    monkeypatch.setattr(torch, "compile", Compiled)
+    go(tmp_path / "compiled", compiled="reduce-overhead")
+    assert modes == ["reduce-overhead"]
+    assert_same(tmp_path / "compiled", straight("plain"))
 
 
 def test_the_reference_recipe_keeps_the_last_weights(straight: Straight) -> None:
