@@ -86,7 +86,7 @@ def test_every_command_is_one_that_its_program_understands(agenda: ModuleType, m
 
 
 def test_every_target_is_measured_by_an_item(agenda: ModuleType) -> None:
-    names = {item.name for item in agenda.items(agenda.parse([]))} | {"ratio"}
+    names = {item.name for item in agenda.items(agenda.parse([]))} | {"ratio", "training"}
     assert {item for _, item, *_ in agenda.TARGETS} <= names
     assert len({words for words, *_ in agenda.TARGETS}) == len(agenda.TARGETS)
 
@@ -181,6 +181,18 @@ def test_all_items_run_whatever_happens_to_some(
     for name, state in (("first", "ok"), ("second", "FAILED"), ("third", "ok")):
         assert any(line.split()[:2] == [name, state] for line in said.splitlines())
     assert "ended with -11" in said and "3 ms" in said and "not measured" in said
+    # For a document, without a GPU.
+    monkeypatch.setattr(agenda, "probe", lambda: pytest.fail("nothing runs"))
+    assert agenda.main(["--out", str(out), "--markdown"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("NVIDIA H200, driver 580.65.06, ") and said[0].endswith(f"; {first['date'][:10]}.")
+    assert any(
+        line.startswith("| `first` | ok |") and line.endswith("`docs/results/gpu-first.json` |") for line in said
+    )
+    assert sum(line.startswith("| ") for line in said) == 2 * 2 + len(every) + len(agenda.TARGETS)
+    assert agenda.main(["--out", str(tmp_path / "none"), "--markdown"]) == 2
+    assert "nothing of the agenda has been run" in capsys.readouterr().err
+    monkeypatch.setattr(agenda, "probe", lambda: GPU)
     # One alone, beside what the others have left.
     monkeypatch.setattr(agenda, "items", lambda options: every[:2] + [item(agenda, tmp_path, "third", "pass")])
     assert agenda.main(["--out", str(out), "--work", str(tmp_path), "--only", "first"]) == 0
@@ -203,6 +215,14 @@ def test_the_ratio_is_to_the_best_torch(agenda: ModuleType) -> None:
     found = agenda.ratios(records(0.5, eager_fp16=2.5, eager_fp32=4.0, graph_fp16=1.0, compile_fp16=0.75))
     assert found == {"eager-fp32": 8.0, "eager-fp16": 5.0, "graph-fp16": 2.0, "compile-fp16": 1.5, "best": 1.5}
     assert agenda.ratios(records(0.5)) == {} and agenda.ratios({}) == {}
+
+
+def test_the_fastest_training_counts(agenda: ModuleType) -> None:
+    speeds = {"training-2": 900.0, "training-2-graphed": 1600.0, "training-8": 5000.0}
+    found = {name: {"result": {"loop_images_per_s": {"median": speed}}} for name, speed in speeds.items()}
+    said = {words: (value, verdict) for words, value, verdict in agenda.verdicts(found)}
+    (training,) = (verdict for words, verdict in said.items() if words.startswith("training"))
+    assert training == ("1600", "reached (>= 1500)") and agenda.best_training({}) == {}
 
 
 def test_each_target_is_reached_missed_or_not_measured(agenda: ModuleType) -> None:
