@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,13 @@ from numpy.typing import NDArray
 pytest.importorskip("torch", reason="the runtime is torch")
 
 import torch  # after the skip
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from hgrt.errors import HgrtError
 from hgrt.estimator import PoseEstimator
+from hgrt.model.checkpoint import load_checkpoint
+from hgrt.model.complete import Body, FromCrops, FromFrame
 from hgrt.pose.geometry import Box
 from hgrt.runtime.base import Request, open_backend
 from hgrt.runtime.torch import TorchBackend
@@ -123,6 +128,53 @@ def test_half_precision_is_half_and_near(backend: TorchGpuBackend, lite: Path) -
         assert half.info.running == "bf16"
         maps, exact = half.infer(pixels), backend.infer(pixels)
     assert maps.dtype == np.float32 and 1e-6 < np.abs(maps - exact).max() < 0.1 * np.ptp(exact)
+
+
+class OffDevice(TorchDispatchMode):
+    """Operations that a CUDA graph cannot hold: tensors of two devices, and what must be looked at from here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.total = set[str](), 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        tensors = [one for one in tree_leaves((args, kwargs, found)) if isinstance(one, torch.Tensor)]
+        self.total += 1
+        if {one.device.type for one in tensors} != {"meta"} or func.overloadpacket in LOOKED_AT:
+            self.seen.add(str(func))
+        return found
+
+
+LOOKED_AT = {torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select}
+
+
+@pytest.mark.parametrize("network", make_golden.NETWORKS)
+def test_nothing_on_the_way_leaves_the_device(network: str, tmp_path: Path) -> None:
+    """On the device `meta`, which computes nothing, as the tensors of a GPU would be on theirs."""
+    body = Body(load_checkpoint(make_golden.NETWORKS[network](tmp_path)), "bf16")
+    size = body.spec.input
+    with torch.device("meta"):
+        pixels, frame = (torch.zeros(*shape, 3, dtype=torch.uint8) for shape in ((2, size, size), (1, 90, 120)))
+        affines = torch.zeros(2, 2, 3)
+    for module, inputs in ((FromCrops(body), [pixels]), (FromFrame(body), [frame, affines])):
+        there = module.to("meta").eval()
+        with torch.inference_mode(), OffDevice() as mode:
+            heatmaps, keypoints = there(*inputs)
+        assert not mode.seen
+        assert mode.total > 100 and heatmaps.is_meta and keypoints.shape == (2, 16, 4)
+
+
+def test_what_leaves_the_device_is_seen() -> None:
+    one, scalar = torch.zeros(3, device="meta"), torch.tensor(2.0)
+    with OffDevice() as mode:
+        torch.where(one > 0, one, scalar)
+    assert mode.seen == {"aten.where.self"}
+    with OffDevice() as mode:
+        one * torch.arange(3.0, device="meta") + 2.0
+    assert not mode.seen
 
 
 def test_an_onnx_file_is_refused(tmp_path: Path) -> None:
