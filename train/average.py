@@ -1,0 +1,91 @@
+"""One network out of several: the mean of their weights, its batch norm statistics measured anew.
+
+    python -m hgrt.train.average FIRST.pt SECOND.pt ... --data DATA --synthetic 1600 --out mean.pt
+
+For checkpoints of one run, or of runs that went on from one another's weights; networks that learnt apart have no mean
+worth anything. One that is named twice counts twice. The statistics are those of the recipe's views of the training
+people: the mean of statistics would not be those of the mean (P. Izmailov et al., "Averaging weights leads to wider
+optima and better generalization", UAI 2018). What calibration the checkpoints have is left out: calibrate anew.
+
+Exit codes: 0, 2 a checkpoint or data that cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.optim.swa_utils import update_bn
+
+from hgrt.data.find import find
+from hgrt.data.generated import scenery
+from hgrt.data.missing import no_data
+from hgrt.data.sample import People
+from hgrt.errors import EXIT_USAGE, HgrtError
+from hgrt.files import check_writable
+from hgrt.model.checkpoint import load_checkpoint, save_checkpoint
+from hgrt.model.hourglass import StackedHourglass
+from hgrt.train.batches import batches
+from hgrt.train.loop import SCENES, to_network
+from hgrt.train.recipe import Epoch, recipe_for
+
+VIEWS, BATCH = 1920, 32  # views that the statistics are measured on
+
+
+def average(models: Sequence[StackedHourglass]) -> StackedHourglass:
+    """The mean of the networks' weights, in eval mode and not calibrated. HgrtError where they differ in shape."""
+    first, *others = models
+    for number, other in enumerate(others, 2):
+        if other.spec.shape() != first.spec.shape():
+            raise HgrtError(
+                f"Network {number} is another than the first: {other.spec} and {first.spec}.",
+                "Only networks of one shape have a mean.",
+            )
+    states = [model.state_dict() for model in models]
+    mean = StackedHourglass(replace(first.spec, calibration=()))
+    mean.load_state_dict(
+        {
+            name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+            for name, value in states[0].items()
+        }
+    )
+    return mean.eval()
+
+
+def measure_norms(model: StackedHourglass, people: People, views: int = VIEWS, seed: int = 0) -> None:
+    """Give the network's batch norms the statistics of `views` training views of `people` by the recipe `modern`."""
+    size = model.spec.input
+    recipe = replace(recipe_for("modern", size), seed=seed)
+    epoch = Epoch(0, 0, -(-views // BATCH), size, BATCH)
+    loader = batches(people, scenery(SCENES, seed), recipe, epoch, 0, 0, 1, 0)
+    update_bn((to_network(images) for images, _, _ in loader), model)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CKPT")
+    parser.add_argument("--data", type=Path, action="append", default=[])
+    parser.add_argument("--synthetic", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    try:
+        if not options.data and not options.synthetic:
+            raise no_data("There is nobody to measure the batch norms on.", "No --data was given.")
+        check_writable(options.out)
+        mean = average([load_checkpoint(path) for path in options.checkpoints])
+        measure_norms(mean, find(options.data, options.synthetic, 0).train)
+        save_checkpoint(options.out, mean)
+    except HgrtError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    print(f"{options.out}: the mean of {len(options.checkpoints)}, {mean.spec}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
