@@ -46,7 +46,7 @@ class Muon(torch.optim.AdamW):
                 self._step([one for one in group["params"] if one.grad is not None], group)
         super().step()
 
-    def _step(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+    def _step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         for one in parameters:
             if not self.state[one]:  # under AdamW's names, which it looks for when a state is loaded
                 self.state[one].update(step=torch.tensor(0.0), exp_avg=torch.zeros_like(one))
@@ -64,9 +64,9 @@ class Muon(torch.optim.AdamW):
             one.grad = None  # AdamW passes over what has none
 
 
-def by_shape(parameters: Iterable[nn.Parameter]) -> dict[torch.Size, list[nn.Parameter]]:
+def by_shape(parameters: Iterable[Tensor]) -> dict[torch.Size, list[Tensor]]:
     """The parameters of each shape, in the order in which they came."""
-    found = defaultdict[torch.Size, list[nn.Parameter]](list)
+    found = defaultdict[torch.Size, list[Tensor]](list)
     for one in parameters:
         found[one.shape].append(one)
     return found
@@ -97,4 +97,5 @@ def orthogonal(matrices: Tensor) -> Tensor:
         product = polynomial @ product
         if k + 1 < ROUNDS:
             gram = polynomial @ gram @ polynomial
-    return product @ x
+    found: Tensor = product @ x
+    return found
