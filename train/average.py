@@ -56,7 +56,7 @@ def average(models: Sequence[StackedHourglass]) -> StackedHourglass:
     return mean.eval()
 
 
-def measure_norms(model: StackedHourglass, people: People, views: int = VIEWS, seed: int = 0) -> None:
+def measure_norms(model: StackedHourglass, people: People, views: int, seed: int = 0) -> None:
     """Give the network's batch norms the statistics of `views` training views of `people` by the recipe `modern`."""
     size = model.spec.input
     recipe = replace(recipe_for("modern", size), seed=seed)
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
             raise no_data("There is nobody to measure the batch norms on.", "No --data was given.")
         check_writable(options.out)
         mean = average([load_checkpoint(path) for path in options.checkpoints])
-        measure_norms(mean, find(options.data, options.synthetic, 0).train)
+        measure_norms(mean, find(options.data, options.synthetic, 0).train, VIEWS)
         save_checkpoint(options.out, mean)
     except HgrtError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -186,12 +186,22 @@ def test_the_file_is_one_file_and_passes_the_checker(fixed: Path) -> None:
         assert not any(tensor.external_data for tensor in onnx.load(path, load_external_data=False).graph.initializer)
 
 
+def without_weights(path: Path) -> bytes:
+    """A file's bytes but for the numbers in it: in some megabytes of them three given letters are likely to stand."""
+    proto = onnx.load(path)
+    for tensor in proto.graph.initializer:
+        tensor.ClearField("raw_data")
+    content: bytes = proto.SerializeToString()
+    assert len(content) < 1_000_000
+    return content
+
+
 def test_nothing_of_the_exporting_machine_is_in_the_file(fixed: Path) -> None:
     here = Path(__file__).resolve()
     words = [str(here.parents[2]), str(Path.home()), "site-packages", ".py", "stack_trace", 'File "', "/tmp/"]
     words += [name for name in (socket.gethostname(), getpass.getuser()) if len(name) > 4]
     for path in (fixed, *(files(name)[".onnx"] for name in NETWORKS)):
-        content = path.read_bytes()
+        content = without_weights(path)
         assert [word for word in words if word.encode() in content] == []
 
 
@@ -340,7 +350,7 @@ def test_however_many_people_share_one_look_at_the_frame(variant: Variant, engin
 
 @each_engine
 def test_nothing_of_the_exporting_machine_is_in_an_engine_file(variant: Variant, engines: dict[Variant, Path]) -> None:
-    content = engines[variant].read_bytes()
+    content = without_weights(engines[variant])
     assert not [
         word for word in (str(Path.home()), "site-packages", ".py", "/tmp/", 'File "') if word.encode() in content
     ]
