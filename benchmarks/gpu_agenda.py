@@ -56,7 +56,7 @@ TARGETS = (
     ("PCKh difference, lite", "parity", "worst.lite-fp16.pckh", "<=", 0.1),
     ("% of joints within 0.25 cells, torch fp16", "parity", "worst.reference-torch-fp16.near", ">=", 99.9),
     ("PCKh difference, torch fp16", "parity", "worst.reference-torch-fp16.pckh", "<=", 0.1),
-    ("training 2 stacks, images/s with the loader, the best way", "training", "best", ">=", 1500.0),
+    ("training 2 stacks, images/s with the loader", "training", "best", ">=", 1500.0),
 )
 """What must come out: words, item, place in its result, and the bound."""
 
@@ -200,8 +200,8 @@ def ratios(records: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def best_training(records: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Images a second that 2 stacks are trained with, the loader running, by the fastest of the ways measured."""
-    every = (at(records.get(f"training-2{way}"), "loop_images_per_s.median") for way in ("", "-compiled", "-graphed"))
+    """Images a second that 2 stacks are trained with, the loader running, by the faster way that `hgrt train` has."""
+    every = (at(records.get(f"training-2{way}"), "loop_images_per_s.median") for way in ("", "-compiled"))
     found = [speed for speed in every if speed]
     return {"best": max(found)} if found else {}
 
