@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hgrt.data.sample import People
 from hgrt.pose.geometry import Image
-from hgrt.train.augment import make_example
+from hgrt.train.augment import Augmentation, calmer, make_example
 from hgrt.train.published import PublishedAugmentation, published_example
 from hgrt.train.recipe import Epoch, Recipe
 
@@ -34,6 +34,8 @@ class Examples(Dataset[Batch]):
 
     def __init__(self, people: People, scenery: list[Image], recipe: Recipe, epoch: Epoch) -> None:
         self._people, self._scenery, self._recipe, self._epoch = people, scenery, recipe, epoch
+        how = recipe.augmentation
+        self._how = calmer(how) if epoch.calm and isinstance(how, Augmentation) else how
 
     def __len__(self) -> int:
         return len(self._people)
@@ -41,7 +43,7 @@ class Examples(Dataset[Batch]):
     def __getitem__(self, place: Place) -> Batch:
         recipe, size, (index, turn) = self._recipe, self._epoch.size, place
         rng = np.random.default_rng([recipe.seed, self._epoch.number, turn, index])
-        sample, how = self._people.get(index), recipe.augmentation
+        sample, how = self._people.get(index), self._how
         if isinstance(how, PublishedAugmentation):
             example = published_example(sample, size, how, rng)
         else:

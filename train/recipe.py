@@ -40,6 +40,8 @@ class Recipe:
     peak_weight     each pixel weighs 1 + this x target in the loss, because all but a few are background
     hidden_weight   weight of joints that are labelled but hidden
     suspect_weight  times this joints weigh whose labels are doubtful; the published views know no doubt
+    calm            share of the run at its end, in whole epochs, in which views are `calmer`: what wild ones taught
+                    stays, and the last steps see people as they will be seen; published views stay as they are
     teacher_weight  share of the loss that asks to answer like the teacher, where there is one
     bf16            compute in bfloat16 where the device does
     augmentation    how views are drawn; its type says whether ours or the published way
@@ -59,10 +61,11 @@ class Recipe:
     weight_decay: float = 1e-2
     clip: float = 1.0
     ema: float = 0.999
-    sigma: float = 1.5
+    sigma: float = 2.0
     peak_weight: float = 9.0
     hidden_weight: float = 1.0
     suspect_weight: float = 0.3
+    calm: float = 0.15
     teacher_weight: float = 0.5
     bf16: bool = True
     seed: int = 0
@@ -85,6 +88,8 @@ class Recipe:
             raise ValueError("sigma is positive, peak_weight, hidden_weight and suspect_weight are at least 0")
         if not 0 <= self.ema < 1 or not self.learning_rate > 0 or not 0 <= self.teacher_weight <= 1:
             raise ValueError("ema is in 0..1, learning_rate positive, teacher_weight in 0..1")
+        if not 0 <= self.calm <= 1:
+            raise ValueError("calm is in 0..1")
 
     def rate(self, step: int, total: int) -> float:
         """Learning rate of step `step`, counted from 0, of a run of `total`."""
@@ -111,6 +116,7 @@ REFERENCE = Recipe(
     sigma=1.0,
     peak_weight=0.0,
     suspect_weight=1.0,
+    calm=0.0,
     bf16=False,
     augmentation=PublishedAugmentation(),
 )
@@ -130,13 +136,16 @@ RECIPES = ("modern", "reference")
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One stretch between evaluations: `steps` steps from step `first` of the run on, as the stage says."""
+    """One stretch between evaluations: `steps` steps from step `first` of the run on, as the stage says; `calm`, with
+    views as they are to be at the end of a run.
+    """
 
     number: int
     first: int
     steps: int
     size: int
     batch: int
+    calm: bool = False
 
 
 def plan(recipe: Recipe, people: int) -> tuple[Epoch, ...]:
@@ -149,6 +158,6 @@ def plan(recipe: Recipe, people: int) -> tuple[Epoch, ...]:
         steps = recipe.epoch_iters or max(1, people // stage.batch)
         if recipe.max_iters:
             steps = min(steps, recipe.max_iters - first)
-        epochs.append(Epoch(len(epochs), first, steps, stage.size, stage.batch))
+        epochs.append(Epoch(len(epochs), first, steps, stage.size, stage.batch, done >= 1 - recipe.calm))
         first += steps
     return tuple(epochs)

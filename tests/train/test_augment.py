@@ -16,7 +16,7 @@ from hgrt.pose.geometry import Box, apply, heatmap_to_crop, invert, warp
 from hgrt.pose.heatmaps import decode, encode
 from hgrt.pose.skeleton import MPII
 from hgrt.train import camera
-from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, beside, choose_view, make_example
+from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, beside, calmer, choose_view, make_example
 
 CAMERA = {"dark_p": 0, "motion_p": 0, "soft_p": 0, "noise_p": 0, "jpeg_p": 0}
 PURE = replace(Augmentation(), nobody_p=0, colour=0, grey_p=0, occlude_p=0, scenery_p=0, **CAMERA)
@@ -112,6 +112,18 @@ def test_middle_joints_stay_in_their_channel() -> None:
         example = make_example(sample(blob_picture(100, 150), {pelvis: (100, 150)}), SIZE, SIGMA, how, [], rng)
         assert np.flatnonzero(example.known).tolist() == [pelvis]
         assert decode(example.targets[None]).xy_hm[0, pelvis, 0] > SIZE / 8  # left of the middle, mirrored to its right
+
+
+def test_calmer_views_stray_less_from_the_person() -> None:
+    person = sample(blob_picture(150, 150), standing(), box=Box(150, 150, 220))
+
+    def strays(how: Augmentation) -> NDArray[np.float64]:
+        views = [choose_view(person, how, np.random.default_rng(seed)) for seed in range(600)]
+        places = [(box.cx - 150, box.cy - 150, 100 * np.log(box.side / 220), turn) for box, turn in views]
+        return np.abs(places).mean(axis=0)
+
+    assert (strays(calmer(Augmentation())) < 0.8 * strays(Augmentation())).all()
+    assert calmer(STILL) == STILL
 
 
 @pytest.mark.parametrize("lean", [150.0, -150.0, 180.0])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hgrt.data.sample import Mixture, Sample
 from hgrt.pose.geometry import Box
-from hgrt.train.augment import STILL
+from hgrt.train.augment import STILL, calmer
 from hgrt.train.batches import Batch, Examples, Place, batches, order
 from hgrt.train.published import PublishedAugmentation
 from hgrt.train.recipe import Epoch, Recipe, Stage, plan
@@ -224,6 +224,13 @@ def test_doubtful_labels_weigh_what_the_recipe_says(weight: float) -> None:
 def test_published_views_know_no_doubt() -> None:
     recipe = replace(RECIPE, suspect_weight=0.5, augmentation=PublishedAugmentation())
     assert (Examples(Doubted(20), [], recipe, EPOCHS[0])[1, 0][2] == 1).all()
+
+
+def test_the_end_of_a_run_has_calmer_views_of_its_own() -> None:
+    wild, calm = (Examples(PEOPLE, SCENERY, RECIPE, replace(EPOCHS[0], calm=calm)) for calm in (False, True))
+    as_said = replace(RECIPE, augmentation=calmer(RECIPE.augmentation))
+    assert not torch.equal(wild[1, 0][0], calm[1, 0][0])
+    assert torch.equal(calm[1, 0][0], Examples(PEOPLE, SCENERY, as_said, EPOCHS[0])[1, 0][0])
 
 
 def test_pieces_of_other_people_cover_some() -> None:

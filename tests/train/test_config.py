@@ -31,6 +31,7 @@ RANGES = {
     "spec.channels": st.integers(2, 99).map(lambda n: 4 * n),
     "spec.growth": st.integers(0, 99).map(lambda n: 4 * n),
     "recipe.teacher_weight": st.floats(0, 1),
+    "recipe.calm": st.floats(0, 1),
     "recipe.ema": st.floats(0, 1, exclude_max=True),
     "synthetic": st.integers(0, 10**6),
 }

@@ -57,6 +57,7 @@ def test_the_reference_recipe_is_the_published_one() -> None:
         "peak_weight": 0.0,
         "hidden_weight": 1.0,
         "suspect_weight": 1.0,  # without meaning: published views know no doubt
+        "calm": 0.0,
         "teacher_weight": 0.5,  # without meaning: nobody teaches
         "bf16": False,
         "seed": 0,
@@ -122,6 +123,8 @@ def test_inputs_grow_to_the_networks_own(size: int) -> None:
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
         {"teacher_weight": 1.1},
+        {"calm": -0.1},
+        {"calm": 1.1},
         {"sigma": 0.0},
         {"warmup": -0.1},
         {"cooldown": -0.1},
@@ -188,7 +191,7 @@ def test_stages_begin_at_their_share_of_the_run(recipe: Recipe, people: int) -> 
 
 
 def test_a_plan_in_epochs() -> None:
-    recipe = Recipe(epochs=4, stages=(Stage(0.0, 64, 8), Stage(0.5, 128, 4), Stage(0.75, 192, 3)))
+    recipe = Recipe(epochs=4, stages=(Stage(0.0, 64, 8), Stage(0.5, 128, 4), Stage(0.75, 192, 3)), calm=0)
     assert plan(recipe, 20) == (
         Epoch(0, 0, 2, 64, 8),
         Epoch(1, 2, 2, 64, 8),
@@ -200,6 +203,15 @@ def test_a_plan_in_epochs() -> None:
 def test_a_plan_in_steps_cuts_the_last_epoch_short() -> None:
     recipe = Recipe(max_iters=10, epoch_iters=4, stages=(Stage(0.0, 64, 8), Stage(0.75, 128, 4)))
     assert plan(recipe, 20) == (Epoch(0, 0, 4, 64, 8), Epoch(1, 4, 4, 64, 8), Epoch(2, 8, 2, 128, 4))
+
+
+def test_a_run_ends_calm() -> None:
+    recipe = Recipe(epochs=8, stages=(Stage(0.0, 64, 8),), calm=0.25)
+    assert [epoch.calm for epoch in plan(recipe, 20)] == [False] * 6 + [True] * 2
+    steps = replace(recipe, max_iters=10, epoch_iters=3)
+    assert [epoch.calm for epoch in plan(steps, 20)] == [False, False, False, True]
+    assert not any(epoch.calm for epoch in plan(replace(recipe, calm=0.0), 20))
+    assert all(epoch.calm for epoch in plan(replace(recipe, calm=1.0), 20))
 
 
 def test_fewer_people_than_a_batch_make_one_step() -> None:
