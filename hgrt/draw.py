@@ -14,7 +14,7 @@ COLOURS: dict[Side, tuple[int, int, int]] = {"left": (255, 160, 40), "right": (4
 """BGR: the person's left blue, right orange, the middle green."""
 SURE = 0.4  # a joint with a lower score is hollow, where there is no calibrated chance to go by
 LIKELY = 0.5  # one with a lower chance is hollow
-HIDDEN = 0.15  # one with a lower score is not drawn
+HIDDEN = 0.35  # one with a lower score is not drawn: legs that a picture cuts off; see benchmarks/half_figures.py
 FRACTION = 4  # bits of sub-pixel position that OpenCV draws with
 
 

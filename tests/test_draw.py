@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from fakes import frame, pose
-from hgrt.draw import JOINTS, LIMBS, draw_box, draw_pose
+from hgrt.draw import HIDDEN, JOINTS, LIMBS, SURE, draw_box, draw_pose
 from hgrt.live.clock import Stopwatch
 from hgrt.live.hud import doubts, draw_hud, draw_overlay, hud_lines
 from hgrt.live.source import Frame, Source
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.pose import Pose
 from hgrt.pose.skeleton import MPII, side_of
+
+UNSURE = (HIDDEN + SURE) / 2
 
 
 def black(width: int = 200, height: int = 200) -> Image:
@@ -33,7 +35,7 @@ def only(joint: str, score: float) -> Pose:
 @pytest.mark.parametrize("joint", ["l_wrist", "r_ankle", "head_top"])
 def test_a_sure_joint_is_filled_a_doubtful_one_hollow_a_hidden_one_absent(joint: str) -> None:
     middles, inks = [], []
-    for score in (0.95, 0.3, 0.01):
+    for score in (0.95, UNSURE, 0.01):
         image = black()
         draw_pose(image, only(joint, score))
         middles.append(bool(image[100, 100].any()))
@@ -43,7 +45,7 @@ def test_a_sure_joint_is_filled_a_doubtful_one_hollow_a_hidden_one_absent(joint:
 
 
 def test_where_a_chance_is_known_it_decides_and_not_the_score() -> None:
-    for score, chance, filled in ((0.2, 0.6, True), (0.9, 0.4, False)):
+    for score, chance, filled in ((UNSURE, 0.6, True), (0.9, 0.4, False)):
         image = black()
         draw_pose(image, replace(only("l_wrist", score), chance=np.full(16, chance)))
         assert bool(image[100, 100].any()) is filled and image.any()
@@ -171,7 +173,7 @@ def test_the_hud_says_how_fast_and_for_live_sources_how_old(
 def test_the_hud_names_the_joints_that_are_drawn_hollow(doubtful: list[str], line: list[str], calibrated: bool) -> None:
     at = MPII.indices(doubtful)
     score, chance = np.full(16, 0.9), np.ones(16)
-    (chance if calibrated else score)[at] = 0.3
+    (chance if calibrated else score)[at] = UNSURE
     assert doubts(replace(pose(), score=score, chance=chance if calibrated else None)) == line
     score[at] = 0.01  # not drawn at all: nothing to mistrust
     assert doubts(replace(pose(), score=score, chance=chance if calibrated else None)) == []
@@ -185,7 +187,7 @@ def test_the_overlay_has_the_line_of_doubts_only_where_there_are_some() -> None:
             raise AssertionError
 
     heights = []
-    for score in (0.9, 0.3):
+    for score in (0.9, UNSURE):
         shot = frame(image=np.full((400, 600, 3), 200, np.uint8))
         draw_overlay(shot, replace(pose(score=score), xy=pose().xy + [300, 150]), Stopwatch(), Still("still"))
         heights.append(int((shot.bgr[:, 0] < 200).all(axis=1).sum()))

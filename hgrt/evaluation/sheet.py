@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.draw import FRACTION, JOINTS, LIMBS, SURE, draw_pose
+from hgrt.draw import FRACTION, JOINTS, LIMBS, HIDDEN, draw_pose
 from hgrt.errors import HgrtError
 from hgrt.files import check_writable, written_whole
 from hgrt.pose.geometry import Array, Box, Image, apply, warp
@@ -53,7 +53,7 @@ def tile(
     if wrong is not None and truth is not None:
         ends = _fixed(np.stack([here[wrong], apply(affine, truth[wrong])]))
         cv2.line(picture, ends[0], ends[1], WHITE, 1, cv2.LINE_AA, FRACTION)
-    score = np.where(drawn, np.where(solid, 1.0, SURE / 2), 0.0)
+    score = np.where(drawn, np.where(solid, 1.0, HIDDEN), 0.0)
     draw_pose(picture, Pose(here, score, np.ones(len(JOINTS)), Box((size - 1) / 2, (size - 1) / 2, size / WIDER)))
     return picture
 

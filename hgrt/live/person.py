@@ -18,9 +18,9 @@ from hgrt.pose.geometry import Box, Image
 from hgrt.pose.pose import Pose
 
 HINT = 0.25  # confidence from which a square is worth a closer look
-FOUND = 0.76  # confidence from which a searched pose is a person
+FOUND = 0.82  # confidence from which a searched pose is a person
 KEPT = 0.45  # confidence below which a followed person is not seen
-SETTLED = 0.78  # confidence from which a followed person needs no comparison
+SETTLED = 0.84  # confidence from which a followed person needs no comparison
 DOUBTS = 4  # after so many frames below that, one other place is looked at
 BETTER = 0.1  # by so much another place must be surer
 PATIENCE = 5  # frames without being seen after which a person is lost

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from hgrt.model.fold import folded
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.pose.geometry import heatmap_to_crop
+from hgrt.pose.heatmaps import SMOOTHINGS
 
 if TYPE_CHECKING:
     from hgrt.runtime.base import Precision
@@ -80,7 +81,6 @@ class Decode(nn.Module):
 
     right: Tensor
     down: Tensor
-    taps: Tensor
     differences: Tensor
 
     def __init__(self, cells: int) -> None:
@@ -88,11 +88,8 @@ class Decode(nn.Module):
         self.cells = cells
         near = torch.arange(-1.0, 2.0)
         down, right = (each.flatten() for each in torch.meshgrid(near, near, indexing="ij"))
-        # A row for each tap of the smoothing, a column for each of the 3x3 cells that are wanted. So all are summed in
-        # the same order and equal ones stay equal; otherwise rounding would give a ridge a peak.
-        self.register_buffer("right", (right[:, None] + right).flatten())
-        self.register_buffer("down", (down[:, None] + down).flatten())
-        self.register_buffer("taps", (0.5 - 0.25 * right.abs())[:, None] * (0.5 - 0.25 * down.abs())[:, None])
+        self.register_buffer("right", right)
+        self.register_buffer("down", down)
         self.register_buffer("differences", _differences())
 
     def forward(self, heatmaps: Tensor) -> Tensor:
@@ -100,15 +97,15 @@ class Decode(nn.Module):
 
     def parts(self, heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The four numbers one by one, each (N, J, 1)."""
-        flat = heatmaps.flatten(2)
-        best = flat.argmax(2, keepdim=True)
-        score = flat.gather(2, best).clamp(0, 1)
+        smooth = _smoothed(heatmaps).flatten(2)
+        best = smooth.argmax(2, keepdim=True)
         place = best.float()  # small enough to be exact
         row = torch.floor((place + 0.5) / self.cells)  # the half keeps a rounded quotient out of the row above
         column = place - row * self.cells
         rows, columns = self._mirrored(row + self.down), self._mirrored(column + self.right)
-        around = flat.gather(2, (rows * self.cells + columns).long())
-        dx, dy, spread = self._newton(torch.unflatten(around, 2, (len(self.taps), -1)))
+        around = (rows * self.cells + columns).long()
+        score = heatmaps.flatten(2).gather(2, around).amax(2, keepdim=True).clamp(0, 1)
+        dx, dy, spread = self._newton(smooth.gather(2, around))
         found = (score > 0).float()
         return column + dx * found, row + dy * found, score, spread * found
 
@@ -117,10 +114,9 @@ class Decode(nn.Module):
         return torch.minimum(index, 2 * (self.cells - 1) - index)
 
     def _newton(self, around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Step to the peak in x and y, and its width, each (N, J, 1), from the taps of the cells around it."""
-        smooth = (around * self.taps).sum(2)
-        floor = (smooth.amax(2, keepdim=True) * 1e-2).clamp(min=1e-9)
-        logs = torch.maximum(smooth, floor).log()
+        """Step to the peak in x and y, and its width, each (N, J, 1), from the cells around it, (N, J, 9)."""
+        floor = (around.amax(2, keepdim=True) * 1e-2).clamp(min=1e-9)
+        logs = torch.maximum(around, floor).log()
         gx, gy, xx, yy, xy = ((logs * each).sum(2, keepdim=True) for each in self.differences)
         determinant = xx * yy - xy * xy
         peaked = (determinant > 1e-9) & (xx < 0)  # then yy is negative, too
@@ -192,6 +188,15 @@ class FromFrame(nn.Module):
         a = affines[:, None]  # (N, 1, 2, 3)
         xy = (x * scale + shift) * a[..., 0] + (y * scale + shift) * a[..., 1] + a[..., 2]
         return heatmaps, torch.cat([xy, score, spread], dim=2)
+
+
+def _smoothed(maps: Tensor) -> Tensor:
+    """As `hgrt.pose.heatmaps.smoothed`: sums in the same order, without a convolution; see the module."""
+    maps = F.pad(maps, (SMOOTHINGS,) * 4, mode="replicate")
+    for _ in range(SMOOTHINGS):
+        maps = (maps[:, :, 2:] + maps[:, :, :-2]) * 0.25 + maps[:, :, 1:-1] * 0.5
+        maps = (maps[..., 2:] + maps[..., :-2]) * 0.25 + maps[..., 1:-1] * 0.5
+    return maps
 
 
 def _differences() -> Tensor:

@@ -17,16 +17,15 @@ from hgrt.pose.geometry import Array
 Maps = NDArray[np.float32]
 Decode = Literal["dark", "quarter"]
 
-PATCH = 2  # cells on each side of the peak that take part in the sub-pixel estimate
-_TAPS = np.array([0.25, 0.5, 0.25])  # binomial smoothing of the patch before its logarithm is differentiated
+SMOOTHINGS = 2  # times that "dark" takes a cell's binomial mean with its neighbours, along each axis: variance 1
 
 
 @dataclass(frozen=True, slots=True)
 class Keypoints:
     """Decoded joints.
 
-    `xy_hm` (N, J, 2) float64 in cells; `score` (N, J) peak value clipped to 0..1; `spread` (N, J) standard deviation in
-    cells of the Gaussian that has the peak's curvature, inf where there is no peak.
+    `xy_hm` (N, J, 2) float64 in cells; `score` (N, J) the map's height there, clipped to 0..1; `spread` (N, J) standard
+    deviation in cells of the Gaussian that has the peak's curvature, inf where there is no peak.
     """
 
     xy_hm: Array
@@ -71,29 +70,46 @@ def quarter_offset(heatmaps: NDArray[Any], column: NDArray[np.intp], row: NDArra
 def decode(heatmaps: NDArray[Any], method: Decode = "dark") -> Keypoints:
     """Keypoints of (N, J, S, S) heatmaps.
 
-    "dark": the peak of a Gaussian through the neighbourhood of the largest cell, by one Newton step on the logarithm of
-    the smoothed map (Zhang et al., "Distribution-Aware Coordinate Representation", CVPR 2020, eq. 6-9).
+    "dark": the largest cell of the `smoothed` map, and from there the peak of a Gaussian through its neighbourhood, by
+    one Newton step on the logarithm (Zhang et al., "Distribution-Aware Coordinate Representation", CVPR 2020, eq. 6-9).
+    So a broad hill, which holds more of the chance, wins over a thin spike. The score is the largest height that the
+    map itself has within a cell of there, the spread is that of the smoothed map.
     "quarter": the largest cell moved by `quarter_offset`, as the published code decodes.
     """
-    column, row = peaks(heatmaps)
+    smooth = smoothed(heatmaps)
+    column, row = peaks(heatmaps if method == "quarter" else smooth)
     n, joints = column.shape
     i, j = np.ogrid[:n, :joints]
-    score = np.clip(heatmaps[i, j, row, column].astype(np.float64), 0.0, 1.0)
+    around = _around(smooth, column, row).astype(np.float64)
+    height = heatmaps[i, j, row, column] if method == "quarter" else _around(heatmaps, column, row).max(axis=(-2, -1))
+    score = np.clip(height.astype(np.float64), 0.0, 1.0)
     xy = np.stack([column, row], axis=-1).astype(np.float64)
-    newton, spread = _newton(_log_patches(heatmaps, column, row))
+    newton, spread = _newton(_logs(around))
     offset = quarter_offset(heatmaps, column, row) if method == "quarter" else newton
     found = score > 0
     return Keypoints(xy + offset * found[..., None], score, np.where(found, spread, np.inf))
 
 
+def smoothed(heatmaps: NDArray[Any]) -> NDArray[Any]:
+    """(N, J, S, S) maps of which every cell is the binomial mean of those around it; maps go on as at their edge.
+
+    The order of the sums leaves equal cells equal, so that a flat map stays flat to the last bit.
+    """
+    around = [(0, 0), (0, 0), (SMOOTHINGS, SMOOTHINGS), (SMOOTHINGS, SMOOTHINGS)]
+    maps = np.pad(heatmaps, around, mode="edge")
+    for _ in range(SMOOTHINGS):
+        maps = (maps[:, :, 2:] + maps[:, :, :-2]) * np.float32(0.25) + maps[:, :, 1:-1] * np.float32(0.5)
+        maps = (maps[..., 2:] + maps[..., :-2]) * np.float32(0.25) + maps[..., 1:-1] * np.float32(0.5)
+    return maps
+
+
 def _newton(logs: Array) -> tuple[Array, Array]:
-    """Step to the peak (N, J, 2) and its width (N, J) from the logarithms around the largest cell, (N, J, P, P)."""
-    c = logs.shape[-1] // 2
-    centre, left, right = logs[..., c, c], logs[..., c, c - 1], logs[..., c, c + 1]
-    above, below = logs[..., c - 1, c], logs[..., c + 1, c]
+    """Step to the peak (N, J, 2) and its width (N, J) from the logarithms around the largest cell, (N, J, 3, 3)."""
+    centre, left, right = logs[..., 1, 1], logs[..., 1, 0], logs[..., 1, 2]
+    above, below = logs[..., 0, 1], logs[..., 2, 1]
     gx, gy = (right - left) / 2, (below - above) / 2
     xx, yy = right + left - 2 * centre, below + above - 2 * centre
-    xy = (logs[..., c + 1, c + 1] + logs[..., c - 1, c - 1] - logs[..., c + 1, c - 1] - logs[..., c - 1, c + 1]) / 4
+    xy = (logs[..., 2, 2] + logs[..., 0, 0] - logs[..., 2, 0] - logs[..., 0, 2]) / 4
     determinant = xx * yy - xy**2
     peaked = (determinant > 1e-9) & (xx < 0) & (yy < 0)
     safe = np.where(peaked, determinant, 1.0)
@@ -103,19 +119,20 @@ def _newton(logs: Array) -> tuple[Array, Array]:
     return step, np.where(peaked, safe**-0.25, np.inf)
 
 
-def _log_patches(heatmaps: NDArray[Any], column: NDArray[np.intp], row: NDArray[np.intp]) -> Array:
-    """Logarithm of the smoothed (2*PATCH-1)^2 cells around each peak, (N, J, P, P); maps go on mirrored."""
-    n, joints, height, width = heatmaps.shape
-    reach = np.arange(-PATCH, PATCH + 1)
+def _around(maps: NDArray[Any], column: NDArray[np.intp], row: NDArray[np.intp]) -> NDArray[Any]:
+    """The 3x3 cells around each place, (N, J, 3, 3); maps go on mirrored."""
+    n, joints, height, width = maps.shape
+    reach = np.arange(-1, 2)
     rows = _mirrored(row[..., None] + reach, height)[..., :, None]
     columns = _mirrored(column[..., None] + reach, width)[..., None, :]
     i, j = np.ogrid[:n, :joints]
-    patch = heatmaps[i[..., None, None], j[..., None, None], rows, columns].astype(np.float64)
-    smooth = _TAPS[0] * patch[..., :-2, :] + _TAPS[1] * patch[..., 1:-1, :] + _TAPS[2] * patch[..., 2:, :]
-    smooth = _TAPS[0] * smooth[..., :-2] + _TAPS[1] * smooth[..., 1:-1] + _TAPS[2] * smooth[..., 2:]
-    # A floor relative to the peak keeps noise around zero from dominating the curvature.
-    floor = np.maximum(smooth.max(axis=(-2, -1), keepdims=True) * 1e-2, 1e-9)
-    return np.asarray(np.log(np.maximum(smooth, floor)))
+    return np.asarray(maps[i[..., None, None], j[..., None, None], rows, columns])
+
+
+def _logs(around: Array) -> Array:
+    """Logarithms; a floor relative to the peak keeps noise around zero from dominating the curvature."""
+    floor = np.maximum(around.max(axis=(-2, -1), keepdims=True) * 1e-2, 1e-9)
+    return np.asarray(np.log(np.maximum(around, floor)))
 
 
 def _mirrored(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:

@@ -13,6 +13,7 @@ from hgrt.bench.results import Row
 from hgrt.bench.rows import row
 from hgrt.bench.verdict import Demands
 from hgrt.bench.worker import Worker
+from hgrt.errors import HgrtError
 from hgrt.evaluation.predict import Predictions
 from hgrt.runtime.base import bundled_weights
 from planted import Fault, Plant
@@ -52,7 +53,12 @@ def test_an_honest_runtime_passes(right: list[Predictions]) -> None:
 
 def test_bfloat16_that_calls_itself_single_is_caught(right: list[Predictions]) -> None:
     pytest.importorskip("openvino")
-    caught = failing(judged("bf16 as fp32", right))
+    try:
+        caught = failing(judged("bf16 as fp32", right))
+    except HgrtError as error:
+        if "runs fp32 where bf16 was asked for" not in error.what:
+            raise
+        pytest.skip("this CPU has no bfloat16")
     assert "more than fp32 rounds" in caught["precision"] and "it looks like bf16" in caught["precision"]
 
 

@@ -137,8 +137,8 @@ def test_one_training_step(fixtures: Path, tmp_path: Path) -> None:
     for name, norm in norms.items():
         gradient = parameters[str(name)].grad
         assert gradient is not None
-        # With one thread or in float64 the sums differ by up to 1.6e-3; with two threads by 1e-5.
-        assert gradient.norm().item() == pytest.approx(norm, rel=3e-3, abs=1e-4), name
+        # In float64 or with one thread the sums differ by up to 1.6e-3, by AVX2 alone 4.2e-3; with AVX-512, 1e-5.
+        assert gradient.norm().item() == pytest.approx(norm, rel=5e-3, abs=1e-4), name
     statistics = {published_to_ours(key): norm for key, norm in expected["bn_running_l2_after_one_forward"].items()}
     floats = {name for name in buffers if "running_" in name}
     assert set(statistics) == floats

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hgrt.pose.heatmaps import Decode, decode, encode, peaks
+from hgrt.pose.heatmaps import Decode, decode, encode, peaks, smoothed
 
 METHODS = get_args(Decode)
 CELLS = 64
@@ -22,7 +22,7 @@ def drawn(xy: NDArray[Any], sigma: float, cells: int = CELLS) -> NDArray[np.floa
 
 
 @settings(max_examples=200)
-@given(st.floats(2, CELLS - 3), st.floats(2, CELLS - 3), sigmas)
+@given(st.floats(4, CELLS - 5), st.floats(4, CELLS - 5), sigmas)
 def test_dark_finds_the_exact_position(x: float, y: float, sigma: float) -> None:
     found = decode(drawn(np.array([[x, y]]), sigma), "dark")
     np.testing.assert_allclose(found.xy_hm[0, 0], [x, y], atol=0.02)
@@ -30,10 +30,10 @@ def test_dark_finds_the_exact_position(x: float, y: float, sigma: float) -> None
 
 @settings(max_examples=200)
 @given(st.floats(-0.49, CELLS - 0.51), st.floats(-0.49, CELLS - 0.51), sigmas)
-def test_dark_is_within_half_a_cell_up_to_the_border(x: float, y: float, sigma: float) -> None:
+def test_dark_is_within_a_cell_up_to_the_border(x: float, y: float, sigma: float) -> None:
     """Where part of the peak is beyond the edge the estimate is rougher, but not by more than the cell's own size."""
     found = decode(drawn(np.array([[x, y]]), sigma), "dark")
-    np.testing.assert_allclose(found.xy_hm[0, 0], [x, y], atol=0.55)
+    np.testing.assert_allclose(found.xy_hm[0, 0], [x, y], atol=1.0)
 
 
 @given(st.floats(-0.49, CELLS - 0.51), st.floats(-0.49, CELLS - 0.51), sigmas)
@@ -80,7 +80,7 @@ def test_precision_of_the_map_hardly_matters(dtype: type) -> None:
     assert found.xy_hm.dtype == found.score.dtype == np.float64
 
 
-@given(st.floats(3, 27), st.floats(3, 12), sigmas)
+@given(st.floats(4, 26), st.floats(4, 11), sigmas)
 def test_maps_need_not_be_square(x: float, y: float, sigma: float) -> None:
     square = drawn(np.array([[x, y]]), sigma, 32)
     np.testing.assert_allclose(decode(square[:, :, :16]).xy_hm[0, 0], [x, y], atol=0.02)
@@ -117,7 +117,7 @@ def test_a_single_cell_stays_where_it_is(column: int, row: int, method: Decode) 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(METHODS), st.floats(-1, 1))
 def test_noise_gives_finite_positions_beside_the_largest_cell(seed: int, method: Decode, mean: float) -> None:
     maps = np.random.default_rng(seed).normal(mean, 1, (1, 4, 16, 16)).astype(np.float32)
-    found, (column, row) = decode(maps, method), peaks(maps)
+    found, (column, row) = decode(maps, method), peaks(smoothed(maps) if method == "dark" else maps)
     assert np.abs(found.xy_hm - np.stack([column, row], axis=-1)).max() <= 0.75
     assert ((found.score >= 0) & (found.score <= 1)).all() and (found.spread > 0).all()
 
@@ -133,8 +133,27 @@ def test_spread_follows_the_width() -> None:
     widths = np.linspace(1.0, 4.0, 16)
     spread = np.array([decode(drawn(np.array([[31.3, 30.6]]), sigma)).spread[0, 0] for sigma in widths])
     assert (np.diff(spread) > 0).all()
-    # The map is smoothed by a kernel of variance 1/2 before it is measured.
-    np.testing.assert_allclose(spread, np.sqrt(widths**2 + 0.5), rtol=0.03)
+    # The map is smoothed by a kernel of variance 1 before it is measured.
+    np.testing.assert_allclose(spread, np.sqrt(widths**2 + 1), rtol=0.04)
+
+
+def test_a_broad_hill_wins_over_a_spike() -> None:
+    maps = 0.7 * drawn(np.array([[40.3, 20.6]]), 2.5)
+    maps[0, 0, 50, 10] = 0.9
+    dark, quarter = decode(maps), decode(maps, "quarter")
+    np.testing.assert_allclose(dark.xy_hm[0, 0], [40.3, 20.6], atol=0.02)
+    assert dark.score[0, 0] == pytest.approx(0.7, abs=0.03)  # of the map itself, not of the smoothed one
+    np.testing.assert_allclose(quarter.xy_hm[0, 0], [10, 50], atol=0.25)
+
+
+@given(st.floats(-2, 2, width=32))
+def test_smoothing_leaves_a_flat_map_as_it_is_and_no_sum_out(value: float) -> None:
+    assert (smoothed(np.full((1, 1, 16, 12), value, np.float32)) == np.float32(value)).all()
+    one = np.zeros((1, 1, 16, 12), np.float32)
+    one[0, 0, 7, 5] = 1
+    taps = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
+    np.testing.assert_array_equal(smoothed(one)[0, 0, 5:10, 3:8], taps.astype(np.float32))
+    assert smoothed(one).sum() == 1
 
 
 def test_dark_is_nearer_than_quarter_under_noise() -> None:

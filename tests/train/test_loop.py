@@ -703,7 +703,7 @@ def test_one_step_of_the_published_training(fixtures: Path, tmp_path: Path) -> N
     assert set(norms) == set(parameters)
     for name, parameter in parameters.items():
         assert parameter.grad is not None
-        assert parameter.grad.norm().item() == pytest.approx(norms[name], rel=3e-3, abs=1e-4), name
+        assert parameter.grad.norm().item() == pytest.approx(norms[name], rel=5e-3, abs=1e-4), name
         # The first step of Adam, whose moments are the gradient and its square (Kingma and Ba 2015, algorithm 1).
         step = rate * parameter.grad / (parameter.grad.abs() + 1e-8)
         torch.testing.assert_close(parameter.detach(), before[name] - step, rtol=0, atol=3e-7, msg=name)
