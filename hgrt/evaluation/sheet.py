@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.draw import FRACTION, JOINTS, LIMBS, HIDDEN, draw_pose
+from hgrt.draw import FRACTION, HIDDEN, JOINTS, LIMBS, draw_pose
 from hgrt.errors import HgrtError
 from hgrt.files import check_writable, written_whole
 from hgrt.pose.geometry import Array, Box, Image, apply, warp
