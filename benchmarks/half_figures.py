@@ -34,8 +34,7 @@ from hgrt.errors import EXIT_USAGE, HgrtError
 from hgrt.estimator import PoseEstimator
 from hgrt.evaluation.export import write_json
 from hgrt.files import written_whole
-from hgrt.live.person import MARGIN
-from hgrt.pose.geometry import Box
+from hgrt.pose.geometry import MARGIN, Box
 from hgrt.pose.skeleton import MPII
 
 LEGS = MPII.indices([name for name in MPII.joints if name.endswith(("knee", "ankle"))])

@@ -39,8 +39,8 @@ from hgrt.errors import EXIT_USAGE, HgrtError
 from hgrt.estimator import PoseEstimator
 from hgrt.evaluation.export import write_json
 from hgrt.files import written_whole
-from hgrt.live.person import MARGIN, Tracker
-from hgrt.pose.geometry import Array, Image
+from hgrt.live.person import Tracker
+from hgrt.pose.geometry import MARGIN, Array, Image
 from hgrt.pose.pose import Pose
 from hgrt.pose.skeleton import MPII
 

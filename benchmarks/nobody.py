@@ -44,9 +44,9 @@ from hgrt.estimator import PoseEstimator
 from hgrt.evaluation.export import write_json
 from hgrt.evaluation.sheet import contact_sheet, write_sheet
 from hgrt.files import written_whole
-from hgrt.live.person import FOUND, KEPT, MARGIN, Tracker, box_around
+from hgrt.live.person import FOUND, KEPT, Tracker, box_around
 from hgrt.live.source import PICTURES
-from hgrt.pose.geometry import Array, Box, Image
+from hgrt.pose.geometry import MARGIN, Array, Box, Image
 from hgrt.pose.pose import Pose
 from hgrt.pose.skeleton import MPII
 

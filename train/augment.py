@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.data.sample import Sample
-from hgrt.pose.geometry import Array, Box, Image, apply, compose, heatmap_to_crop, invert, similarity, warp
+from hgrt.pose.geometry import MARGIN, Array, Box, Image, apply, compose, heatmap_to_crop, invert, similarity, warp
 from hgrt.pose.heatmaps import Maps, encode
 from hgrt.pose.skeleton import MPII
 from hgrt.train import camera
@@ -40,6 +40,7 @@ class Augmentation:
     stray_p: float = 0.05  # the view misses much of the person
     nobody_p: float = 0.2  # a part of the picture beside the person instead, where there is one: one in five
     half_body_p: float = 0.35
+    cut_p: float = 0.2  # the picture ends across an upright person, as a camera on a desk sees who sits before it
     flip_p: float = 0.5
     colour: float = 0.25
     grey_p: float = 0.05
@@ -62,6 +63,7 @@ STILL = Augmentation(
     stray_p=0,
     nobody_p=0,
     half_body_p=0,
+    cut_p=0,
     flip_p=0,
     colour=0,
     grey_p=0,
@@ -76,13 +78,15 @@ STILL = Augmentation(
 )
 """Everybody exactly as they are."""
 
-CALMER = ("stray_p", "nobody_p", "half_body_p", "far_p", "dark_p", "motion_p", "soft_p", "noise_p", "jpeg_p")
+CALMER = ("stray_p", "nobody_p", "far_p", "dark_p", "motion_p", "soft_p", "noise_p", "jpeg_p")
 CALMER += ("occlude_p", "paste_p")
+LEVELS = (0.4, 2.0)  # where a picture that is cut ends: torso lengths below the shoulders, from the chest to the knees
+FEWEST = 4  # joints that make somebody worth a view
 
 
 def calmer(how: Augmentation) -> Augmentation:
     """Views nearer to those of use, for the end of a training: what disturbs is half as frequent, and people stand
-    less far from the middle, less turned and nearer to their own size. Colours, mirrors and scenery stay.
+    less far from the middle, less turned and nearer to their own size. Colours, mirrors, scenery and half figures stay.
     """
     low, high = how.scale
     return replace(
@@ -118,7 +122,7 @@ def choose_view(sample: Sample, how: Augmentation, rng: np.random.Generator) -> 
     if rng.random() < how.half_body_p:
         wanted = UPPER if rng.random() < 0.8 else LOWER
         points = sample.joints[wanted][sample.labelled[wanted]]
-        if len(points) >= 4:
+        if len(points) >= FEWEST:
             box = Box.around(points, margin=1.5)
     low, high = how.far if rng.random() < how.far_p else how.scale
     side = box.side * float(np.exp(rng.uniform(np.log(low), np.log(high))))
@@ -147,6 +151,8 @@ def make_example(
     """
     if rng.random() < how.nobody_p:
         sample = beside(sample, rng) or sample
+    if rng.random() < how.cut_p:
+        sample = cut(sample, rng) or sample
     box, degrees = choose_view(sample, how, rng)
     mirror = bool(rng.random() < how.flip_p)
     affine = similarity(box, size, degrees, mirror)
@@ -193,6 +199,24 @@ def beside(sample: Sample, rng: np.random.Generator) -> Sample | None:
                 empty=True,
             )
     return None
+
+
+def cut(sample: Sample, rng: np.random.Generator) -> Sample | None:
+    """The same person in a picture that ends somewhere between chest and knees; the box is around what is left.
+
+    What is cut off is labelled still, and lies outside the picture. None where shoulders and hips are not labelled,
+    the person is far from upright, the picture ends there anyway, or too little would be left.
+    """
+    torso = _torso_degrees(sample)
+    if torso is None or abs(torso) > 45:
+        return None
+    shoulders, hips = (sample.joints[pair].mean(axis=0) for pair in (SHOULDERS, HIPS))
+    level = int(shoulders[1] + rng.uniform(*LEVELS) * np.linalg.norm(hips - shoulders))
+    if not 0 < level < len(sample.image):
+        return None
+    shorter = replace(sample, image=sample.image[:level])
+    left = sample.joints[sample.labelled & in_picture(shorter)]
+    return replace(shorter, box=Box.around(left, MARGIN)) if len(left) >= FEWEST else None
 
 
 def to_heatmap(sample: Sample, affine: Array, size: int) -> Array:

@@ -10,9 +10,7 @@ import numpy as np
 
 from hgrt.data.sample import JOINTS, Sample
 from hgrt.errors import HgrtError
-from hgrt.pose.geometry import Array, Box, Image
-
-MARGIN = 1.4  # side of a person's box over the extent of the joints
+from hgrt.pose.geometry import MARGIN, Array, Box, Image
 
 
 def read_truth(path: Path) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hgrt.estimator import Mark, PoseEstimator
-from hgrt.pose.geometry import Box, Image
+from hgrt.pose.geometry import MARGIN, Box, Image
 from hgrt.pose.pose import Pose
 
 HINT = 0.25  # confidence from which a square is worth a closer look
@@ -25,7 +25,6 @@ DOUBTS = 4  # after so many frames below that, one other place is looked at
 BETTER = 0.1  # by so much another place must be surer
 PATIENCE = 5  # frames without being seen after which a person is lost
 SEEN = 0.2  # joints surer than this draw the next box
-MARGIN = 1.4  # the box around the joints, as the network was trained on
 FOLLOW_PLACE, FOLLOW_SIZE = 0.75, 0.4  # share of the new box in the next one: people move faster than they grow
 STILL_PLACE, STILL_SIZE = 0.05, 0.1  # of the old box: as long as the new one differs by less, the old one stays
 CLOSER = 2  # times that a search looks again around what it found

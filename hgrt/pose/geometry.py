@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
+MARGIN = 1.4  # side of a person's box over the extent of the joints: what networks are trained on and look at
+
 
 @dataclass(frozen=True, slots=True)
 class Box:

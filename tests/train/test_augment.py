@@ -16,7 +16,7 @@ from hgrt.pose.geometry import Box, apply, heatmap_to_crop, invert, warp
 from hgrt.pose.heatmaps import decode, encode
 from hgrt.pose.skeleton import MPII
 from hgrt.train import camera
-from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, beside, calmer, choose_view, make_example
+from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, beside, calmer, choose_view, cut, make_example
 
 CAMERA = {"dark_p": 0, "motion_p": 0, "soft_p": 0, "noise_p": 0, "jpeg_p": 0}
 PURE = replace(Augmentation(), nobody_p=0, colour=0, grey_p=0, occlude_p=0, scenery_p=0, **CAMERA)
@@ -122,8 +122,36 @@ def test_calmer_views_stray_less_from_the_person() -> None:
         places = [(box.cx - 150, box.cy - 150, 100 * np.log(box.side / 220), turn) for box, turn in views]
         return np.abs(places).mean(axis=0)
 
-    assert (strays(calmer(Augmentation())) < 0.8 * strays(Augmentation())).all()
+    whole = replace(Augmentation(), half_body_p=0)
+    assert (strays(calmer(whole)) < 0.8 * strays(whole)).all()
     assert (strays(calmer(STILL)) == 0).all()
+
+
+def test_a_cut_picture_ends_across_the_person() -> None:
+    person = sample(np.zeros((300, 300, 3), np.uint8), standing())
+    ends = set()
+    for seed in range(40):
+        shorter = cut(person, np.random.default_rng(seed))
+        assert shorter is not None
+        end = len(shorter.image)
+        ends.add(end)
+        assert 108 + 0.3 * 42 < end < 108 + 2.1 * 42  # chest to knees
+        inside = person.joints[:, 1] < end - 0.5
+        assert inside[MPII.index("head_top")] and not inside[MPII.index("r_ankle")]
+        low, high = person.joints[inside].min(axis=0), person.joints[inside].max(axis=0)
+        assert shorter.box == Box(*(low + high) / 2, 1.4 * (high - low).max())
+        example = make_example(shorter, SIZE, SIGMA, STILL, [], np.random.default_rng(0))
+        assert (example.known == 1).all()  # where the feet are is known: nowhere
+        assert (example.targets.max(axis=(1, 2)) > 0.5).tolist() == inside.tolist()
+    assert len(ends) > 20
+
+
+def test_only_a_picture_of_somebody_upright_is_cut() -> None:
+    picture = np.zeros((300, 300, 3), np.uint8)
+    lying = {i: (y, x) for i, (x, y) in standing().items()}
+    few = {i: xy for i, xy in standing().items() if MPII.joints[i] in ("r_ankle", "l_ankle", "head_top", "r_wrist")}
+    for person in (sample(picture, lying), sample(picture, few), sample(picture[:108], standing())):
+        assert cut(person, np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize("lean", [150.0, -150.0, 180.0])
