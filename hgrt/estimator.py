@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hgrt.closing import Closing
 from hgrt.pose.confidence import chance
-from hgrt.pose.geometry import Box, Image, apply, crop, heatmap_to_image
+from hgrt.pose.geometry import Box, Image, apply, crop, heatmap_to_image, inside
 from hgrt.pose.heatmaps import Decode, Keypoints, decode
 from hgrt.pose.pose import Pose
 from hgrt.runtime.base import Backend, Precision, open_backend
@@ -71,6 +71,8 @@ class PoseEstimator(Closing):
             affines = [heatmap_to_image(box, spec.heatmap, spec.input) for box in boxes]
             xy = [apply(affine, one) for affine, one in zip(affines, found.xy_hm, strict=True)]
             score, spread = found.score, found.spread
+        # Nobody can see what lies beyond the edge, and a box drawn around it would grow from frame to frame.
+        score = np.stack([np.where(inside(one, image), s, 0).astype(s.dtype) for one, s in zip(xy, score, strict=True)])
         knots = spec.calibration
         poses = [
             Pose(xy[i], score[i], spread[i] * box.side / spec.heatmap, box, chance(score[i], knots) if knots else None)

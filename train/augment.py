@@ -14,7 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgrt.data.sample import Sample
-from hgrt.pose.geometry import MARGIN, Array, Box, Image, apply, compose, heatmap_to_crop, invert, similarity, warp
+from hgrt.pose.geometry import (
+    MARGIN,
+    Array,
+    Box,
+    Image,
+    apply,
+    compose,
+    heatmap_to_crop,
+    inside,
+    invert,
+    similarity,
+    warp,
+)
 from hgrt.pose.heatmaps import Maps, encode
 from hgrt.pose.skeleton import MPII
 from hgrt.train import camera
@@ -226,8 +238,7 @@ def to_heatmap(sample: Sample, affine: Array, size: int) -> Array:
 
 def in_picture(sample: Sample) -> NDArray[np.bool_]:
     """Joints (16,) that lie inside the picture: one beyond its edge cannot be seen, so its map is to stay empty."""
-    height, width = sample.image.shape[:2]
-    return np.asarray(((sample.joints > -0.5) & (sample.joints < [width - 0.5, height - 0.5])).all(axis=1))
+    return inside(sample.joints, sample.image)
 
 
 def _torso_degrees(sample: Sample) -> float | None:

@@ -92,6 +92,12 @@ def apply(affine: NDArray[Any], points: NDArray[Any]) -> Array:
     return np.asarray(points @ affine[:, :2].T + affine[:, 2])
 
 
+def inside(points: Array, image: Image) -> NDArray[np.bool_]:
+    """Which of the (N, 2) points lie on a (H, W, ...) image, to the outer edge of its pixels."""
+    height, width = image.shape[:2]
+    return np.asarray(((points > -0.5) & (points < [width - 0.5, height - 0.5])).all(axis=1))
+
+
 def compose(outer: Array, inner: Array) -> Array:
     """The affine that does `inner` first and `outer` after it."""
     return np.hstack([outer[:, :2] @ inner[:, :2], (outer[:, :2] @ inner[:, 2] + outer[:, 2])[:, None]])

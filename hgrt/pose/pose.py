@@ -17,7 +17,8 @@ class Pose:
     """One person.
 
     xy      (16, 2) float64, image pixels, x right, y down, the centre of the top-left pixel at (0, 0), MPII order
-    score   (16,) 0..1, the height of each joint's heatmap peak; low where the joint is hidden, out of view or doubtful
+    score   (16,) 0..1, the height of each joint's heatmap peak; low where the joint is hidden, out of view or doubtful,
+            0 where it would lie beyond the picture's edge
     spread  (16,) pixels, the width (standard deviation) of each peak; inf where there is none
     box     the square that the network looked at
     chance  (16,) 0..1, how likely each joint lies within half a head size of the truth (PCKh@0.5), judged by `score`;
