@@ -90,8 +90,9 @@ STILL = Augmentation(
 )
 """Everybody exactly as they are."""
 
-CALMER: tuple[str, ...] = ("stray_p", "nobody_p", "far_p", "dark_p", "motion_p", "soft_p", "noise_p", "jpeg_p")
-CALMER += ("occlude_p", "paste_p")
+CALMER = (
+    "stray_p", "nobody_p", "far_p", "dark_p", "motion_p", "soft_p", "noise_p", "jpeg_p", "occlude_p", "paste_p",
+)  # fmt: skip
 LEVELS = (0.4, 2.0)  # where a picture that is cut ends: torso lengths below the shoulders, from the chest to the knees
 FEWEST = 4  # joints that make somebody worth a view
 

@@ -80,12 +80,12 @@ def decode(heatmaps: NDArray[Any], method: Decode = "dark") -> Keypoints:
     column, row = peaks(heatmaps if method == "quarter" else smooth)
     n, joints = column.shape
     i, j = np.ogrid[:n, :joints]
-    around = _around(smooth, column, row).astype(np.float64)
-    height = heatmaps[i, j, row, column] if method == "quarter" else _around(heatmaps, column, row).max(axis=(-2, -1))
+    offset, spread = _newton(_logs(_around(smooth, column, row).astype(np.float64)))
+    height = _around(heatmaps, column, row).max(axis=(-2, -1))
+    if method == "quarter":
+        offset, height = quarter_offset(heatmaps, column, row), heatmaps[i, j, row, column]
     score = np.clip(height.astype(np.float64), 0.0, 1.0)
     xy = np.stack([column, row], axis=-1).astype(np.float64)
-    newton, spread = _newton(_logs(around))
-    offset = quarter_offset(heatmaps, column, row) if method == "quarter" else newton
     found = score > 0
     return Keypoints(xy + offset * found[..., None], score, np.where(found, spread, np.inf))
 

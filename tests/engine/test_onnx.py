@@ -53,7 +53,7 @@ from hgrt.model.checkpoint import load_checkpoint  # noqa: E402
 from hgrt.model.fold import folded  # noqa: E402
 from hgrt.model.hourglass import StackedHourglass  # noqa: E402
 from hgrt.model.spec import METADATA_KEY, ModelSpec  # noqa: E402
-from hgrt.pose.geometry import Box, crop, inside  # noqa: E402, inside
+from hgrt.pose.geometry import Box, crop, inside  # noqa: E402
 from hgrt.pose.heatmaps import Keypoints, Maps, decode, peaks, smoothed  # noqa: E402
 from hgrt.pose.skeleton import MPII  # noqa: E402
 from hgrt.runtime.base import asset  # noqa: E402
@@ -401,7 +401,7 @@ def check_half(path: Path, pixels: NDArray[np.uint8]) -> None:
     np.testing.assert_allclose(maps, reference, atol=5e-3)
     assert apart(decode(maps), found).max() < 1e-3  # the decoding itself loses nothing
     flipped = (np.stack(peaks(smoothed(maps))) != np.stack(peaks(smoothed(reference)))).any(axis=0)
-    assert flipped.mean() < 0.02
+    assert flipped.mean() < 0.01
     np.testing.assert_allclose(found.score[~flipped], expected.score[~flipped], atol=5e-3)
     assert apart(expected, found)[~flipped].max() < 0.05
 
