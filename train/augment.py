@@ -65,6 +65,11 @@ class Augmentation:
     paste_p: float = 0.2  # part of another training picture covers part of this one
     scenery_p: float = 0.6  # what lies outside the picture is other scenery, not black
 
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if name.endswith("_p") and not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is in 0..1")
+
 
 STILL = Augmentation(
     rotation_p=0,

@@ -49,6 +49,8 @@ def other(name: str, now: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(CHOICES[name])
     if name in RANGES:
         return RANGES[name]
+    if name.startswith("recipe.augmentation.") and name.endswith("_p"):
+        return st.floats(0, 1)
     if name in ("data", "select"):
         return st.lists(st.text(), max_size=3)
     if isinstance(now, bool):
@@ -197,7 +199,7 @@ def _another(name: str, now: Any) -> Any:
     if isinstance(now, int):
         return now + 4
     if isinstance(now, float):
-        return now + 0.5
+        return now / 2 + 0.27  # what is in 0..1 stays there
     if isinstance(now, str):
         return now + "x"
     return [_another("", one) for one in now] or ["somewhere"]
@@ -316,6 +318,8 @@ def test_names_of_the_other_recipes_augmentation_are_unknown() -> None:
         ("recipe.stages", [{"start": 0, "size": 192, "batch": 8, "speed": 1}], r"a stage is \[start, size, batch\]"),
         ("recipe.stages", [[0, 100, 8]], "multiples of 64"),
         ("recipe.stages", [[0.5, 192, 8]], "starts at 0"),
+        ("recipe.augmentation.cut_p", 2.0, "0..1"),
+        ("recipe.augmentation.dark_p", -0.1, "0..1"),
         ("spec.gate", "wide", "not one of none, raw, bounded"),
         ("spec.stacks", 9, "1 to 8"),
         ("spec.input", 100, "multiple of 64"),
