@@ -30,12 +30,11 @@ from hgrt.pose.geometry import (
 from hgrt.pose.heatmaps import Maps, encode
 from hgrt.pose.skeleton import MPII
 from hgrt.train import camera
+from hgrt.train.clothes import HIPS, SHOULDERS, clothe
 
 FLIP = list(MPII.flip)
 UPPER = MPII.indices([n for n in MPII.joints if not n.endswith(("ankle", "knee", "hip")) and n != "pelvis"])
 LOWER = MPII.indices([n for n in MPII.joints if n.endswith(("ankle", "knee", "hip"))] + ["pelvis"])
-SHOULDERS = MPII.indices(["r_shoulder", "l_shoulder"])
-HIPS = MPII.indices(["r_hip", "l_hip"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,7 @@ class Augmentation:
     nobody_p: float = 0.2  # a part of the picture beside the person instead, where there is one: one in five
     half_body_p: float = 0.35
     cut_p: float = 0.2  # the picture ends across an upright person, as a camera on a desk sees who sits before it
+    clothe_p: float = 0.25  # a painted garment, whose edge may hang anywhere, over trunk, thighs and arms
     flip_p: float = 0.5
     colour: float = 0.25
     grey_p: float = 0.05
@@ -81,6 +81,7 @@ STILL = Augmentation(
     nobody_p=0,
     half_body_p=0,
     cut_p=0,
+    clothe_p=0,
     flip_p=0,
     colour=0,
     grey_p=0,
@@ -169,6 +170,8 @@ def make_example(
     """
     if rng.random() < how.nobody_p:
         sample = beside(sample, rng) or sample
+    if rng.random() < how.clothe_p:
+        sample = clothe(sample, rng) or sample
     if rng.random() < how.cut_p:
         sample = cut(sample, rng) or sample
     box, degrees = choose_view(sample, how, rng)
