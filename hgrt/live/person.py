@@ -18,7 +18,7 @@ from hgrt.pose.geometry import MARGIN, Box, Image
 from hgrt.pose.pose import Pose
 
 HINT = 0.25  # confidence from which a square is worth a closer look
-FOUND = 0.82  # confidence from which a searched pose is a person
+FOUND = 0.80  # confidence from which a searched pose is a person
 KEPT = 0.45  # confidence below which a followed person is not seen
 SETTLED = 0.84  # confidence from which a followed person needs no comparison
 DOUBTS = 4  # after so many frames below that, one other place is looked at
