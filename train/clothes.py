@@ -50,7 +50,7 @@ def clothe(sample: Sample, rng: np.random.Generator) -> Sample | None:
 
 
 def _outline(sample: Sample, torso: float, hem: float, rng: np.random.Generator) -> Array:
-    """Corners (6, 2) of the garment without its sleeves; wider than the joints, as a body is, and never a line."""
+    """Corners (4 or 6, 2) of the garment without its sleeves; wider than the joints, as a body is, and never a line."""
     shoulders, hips = sample.joints[SHOULDERS], sample.joints[HIPS]
     down = (hips.mean(axis=0) - shoulders.mean(axis=0)) / torso
     knees = sample.joints[KNEES]

@@ -96,10 +96,11 @@ class Tracker:
         self._size, self._unseen, self._doubts = (0, 0), 0, 0
 
     def _elsewhere(self, image: Image, pose: Pose, mark: Mark) -> Pose:
-        """One more square of the frame; what is found there if it is clearly surer than `pose`, else `pose`."""
+        """One more square of the frame; whoever is found there if clearly surer than `pose`, else `pose`."""
         rival = self._closer(image, self._look(image, self._squares[0], mark), mark)
         self._squares.rotate(-1)
-        return rival if rival is not None and rival.confidence > pose.confidence + BETTER else pose
+        enough = max(FOUND, pose.confidence + BETTER)  # furniture is surer than somebody who walks out of the picture
+        return rival if rival is not None and rival.confidence >= enough else pose
 
     def _search(self, image: Image, mark: Mark) -> Pose | None:
         """Everywhere at once in the first frame, then a few squares a frame, so that an empty scene costs little."""

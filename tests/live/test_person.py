@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fakes import SPEC, FakeBackend, fake_estimator, joints_of, painted_joints, picture, pose
-from hgrt.live.person import DOUBTS, FOUND, SETTLED, Tracker, _between, box_around, candidates
+from hgrt.live.person import DOUBTS, FOUND, KEPT, SETTLED, Tracker, _between, box_around, candidates
 from hgrt.pose.geometry import Box, Image
 from hgrt.pose.heatmaps import Maps
 from hgrt.pose.pose import Pose
@@ -85,6 +85,33 @@ def test_a_person_who_jumps_is_found_again() -> None:
     for _ in range(PATIENCE):
         found = tracker(picture(640, 360, there))
     assert_on(found, there)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "goes"),
+    [
+        (KEPT + 0.05, FOUND - 0.05, False),  # much surer, but nobody by itself: a table, while somebody walks out
+        (KEPT + 0.05, FOUND + 0.05, True),
+        (FOUND - 0.05, FOUND, False),  # hardly surer
+        (SETTLED, 1.0, False),  # sure enough not to be compared
+    ],
+)
+def test_only_somebody_surer_takes_the_place_of_a_followed_person(here: float, there: float, goes: bool) -> None:
+    left, right = (160.0, 180.0, 150.0), (480.0, 180.0, 150.0)
+    estimator, sure = fake_estimator(), {left: 1.0, right: 0.0}
+
+    def poses(image: Image, boxes: list[Box], mark: object) -> list[Pose]:
+        """Whoever is nearer to the middle of the box."""
+        nearer = [min(sure, key=lambda person: abs(person[0] - box.cx)) for box in boxes]
+        return [pose(joints_of(one), sure[one], box) for one, box in zip(nearer, boxes, strict=True)]
+
+    estimator.poses = poses  # type: ignore[assignment,method-assign]
+    tracker = Tracker(estimator)
+    assert_on(first_found(tracker, picture(640, 360)), left)
+    sure |= {left: here, right: there}
+    for _ in range(3 * PATIENCE):
+        found = tracker(picture(640, 360))
+    assert_on(found, right if goes else left)
 
 
 def test_a_change_of_the_frame_size_is_survived() -> None:
