@@ -45,8 +45,8 @@ def clothe(sample: Sample, rng: np.random.Generator) -> Sample | None:
                 _stroke(mask, _along(arm, 0.25, 2.4), 0.2 * torso, 0)
             if sleeve:
                 _stroke(mask, _along(arm, 0.0, sleeve), 0.2 * torso, 255)
-    mask = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.012 * torso))
-    return replace(sample, image=_paint(sample.image, mask, rng))
+    soft = np.asarray(cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.012 * torso)), dtype=np.uint8)
+    return replace(sample, image=_paint(sample.image, soft, rng))
 
 
 def _outline(sample: Sample, torso: float, hem: float, rng: np.random.Generator) -> Array:
