@@ -66,7 +66,7 @@ def _outline(sample: Sample, torso: float, hem: float, rng: np.random.Generator)
 
 
 def _widened(pair: Array, down: Array, by: float, least: float) -> Array:
-    """Two points (2, 2) moved apart by `by` pixels each, until each is `least` pixels from their middle."""
+    """Two points (2, 2) moved apart by `by` pixels each, and at least to `least` pixels from their middle."""
     middle, apart = pair.mean(axis=0), pair[1] - pair[0]
     half = float(np.linalg.norm(apart)) / 2
     way = apart / (2 * half) if half > 1 else np.array([down[1], -down[0]])
@@ -79,8 +79,7 @@ def _along(line: Array, first: float, last: float) -> Array:
     point, 1 its second, 2 its third, beyond which it goes straight on).
     """
     a, b, c = line
-    middle, end = (b, b + (last - 1) * (c - b)) if last > 1 else (a + last * (b - a),) * 2
-    return np.array([a + first * (b - a), middle, end])
+    return np.stack([a + min(t, 1) * (b - a) + max(0, t - 1) * (c - b) for t in (first, min(1, last), last)])
 
 
 def _stroke(mask: Image, line: Array, thickness: float, value: int) -> None:

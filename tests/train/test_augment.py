@@ -17,6 +17,7 @@ from hgrt.pose.heatmaps import decode, encode
 from hgrt.pose.skeleton import MPII
 from hgrt.train import camera
 from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, beside, calmer, choose_view, cut, make_example
+from upright import upright
 
 CAMERA = {"dark_p": 0, "motion_p": 0, "soft_p": 0, "noise_p": 0, "jpeg_p": 0}
 PURE = replace(Augmentation(), nobody_p=0, colour=0, grey_p=0, occlude_p=0, scenery_p=0, **CAMERA)
@@ -37,17 +38,13 @@ def sample(image: NDArray[np.uint8], joints: dict[int, tuple[float, float]], **c
 
 def standing() -> dict[int, tuple[float, float]]:
     """All sixteen joints of an upright person about (150, 150); their right is on the picture's left."""
-    names = {
-        "head_top": (0, -70), "upper_neck": (0, -50), "thorax": (0, -42), "pelvis": (0, 0),
-        "shoulder": (18, -42), "elbow": (26, -20), "wrist": (28, 0),
-        "hip": (10, 0), "knee": (12, 35), "ankle": (14, 70),
-    }  # fmt: skip
-    joints = {}
-    for i, name in enumerate(MPII.joints):
-        side = {"l_": 1, "r_": -1}.get(name[:2], 1)
-        x, y = names[name[2:]] if name[1] == "_" else names[name]
-        joints[i] = (150.0 + side * x, 150.0 + y)
-    return joints
+    return upright(
+        {
+            "head_top": (0, -70), "upper_neck": (0, -50), "thorax": (0, -42), "pelvis": (0, 0),
+            "shoulder": (18, -42), "elbow": (26, -20), "wrist": (28, 0),
+            "hip": (10, 0), "knee": (12, 35), "ankle": (14, 70),
+        }
+    )  # fmt: skip
 
 
 def blob_picture(x: float, y: float, extent: int = 300, sigma: float = 5.0) -> NDArray[np.uint8]:
@@ -160,11 +157,11 @@ def test_people_upside_down_are_turned_upright(lean: float) -> None:
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])  # clockwise, as y points down
     joints = {i: tuple(rotation @ (np.array(xy) - 150) + 150) for i, xy in standing().items()}
     person = sample(np.zeros((300, 300, 3), np.uint8), joints)  # type: ignore[arg-type]
-    for how, upright in ((replace(STILL, upright_p=1.0), True), (STILL, False)):
+    for how, turned in ((replace(STILL, upright_p=1.0), True), (STILL, False)):
         xy = decode(make_example(person, SIZE, SIGMA, how, [], np.random.default_rng(0)).targets[None]).xy_hm[0]
         up = xy[MPII.index("head_top")] - xy[MPII.index("pelvis")]
         angle = float(np.degrees(np.arctan2(up[0], -up[1])))
-        assert abs(angle) < 3 if upright else abs(abs(angle) - abs(lean)) < 3
+        assert abs(angle) < 3 if turned else abs(abs(angle) - abs(lean)) < 3
 
 
 def test_leaning_people_are_left_alone() -> None:
