@@ -44,6 +44,7 @@ class Augmentation:
     rotation: float = 30.0  # standard deviation in degrees, cut at twice that
     rotation_p: float = 0.5
     upright_p: float = 0.5  # turn a person who is upside down the right way up
+    stretch: float = 0.2  # logarithm of the most by which width gains on height, or height on width: build and lens
     scale: tuple[float, float] = (0.7, 1.5)
     far: tuple[float, float] = (1.5, 3.5)  # a small person in a wide view, as when a whole frame is searched
     far_p: float = 0.12
@@ -74,6 +75,7 @@ class Augmentation:
 STILL = Augmentation(
     rotation_p=0,
     upright_p=0,
+    stretch=0,
     scale=(1, 1),
     far_p=0,
     shift=0,
@@ -177,6 +179,8 @@ def make_example(
     box, degrees = choose_view(sample, how, rng)
     mirror = bool(rng.random() < how.flip_p)
     affine = similarity(box, size, degrees, mirror)
+    if how.stretch:
+        affine = compose(affine, wider(box, float(rng.uniform(-how.stretch, how.stretch))))
     image = warp(sample.image, affine, size)
     if scenery and rng.random() < how.scenery_p:
         image = _fill(image, sample.image, affine, scenery[int(rng.integers(len(scenery)))], rng)
@@ -238,6 +242,14 @@ def cut(sample: Sample, rng: np.random.Generator) -> Sample | None:
     shorter = replace(sample, image=sample.image[:level])
     left = sample.joints[sample.labelled & in_picture(shorter)]
     return replace(shorter, box=Box.around(left, MARGIN)) if len(left) >= FEWEST else None
+
+
+def wider(box: Box, stretch: float) -> Array:
+    """The affine within a picture that makes everything wider about the middle of `box`, and as much less high:
+    `stretch` is the logarithm of the factor by which the ratio of both grows. Areas stay.
+    """
+    x, y = np.exp(stretch / 2), np.exp(-stretch / 2)
+    return np.array([[x, 0.0, (1 - x) * box.cx], [0.0, y, (1 - y) * box.cy]])
 
 
 def to_heatmap(sample: Sample, affine: Array, size: int) -> Array:

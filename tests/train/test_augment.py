@@ -16,7 +16,7 @@ from hgrt.pose.geometry import Box, apply, heatmap_to_crop, invert, warp
 from hgrt.pose.heatmaps import decode, encode
 from hgrt.pose.skeleton import MPII
 from hgrt.train import camera
-from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, beside, calmer, choose_view, cut, make_example
+from hgrt.train.augment import LOWER, STILL, UPPER, Augmentation, beside, calmer, choose_view, cut, make_example, wider
 from upright import upright
 
 CAMERA = {"dark_p": 0, "motion_p": 0, "soft_p": 0, "noise_p": 0, "jpeg_p": 0}
@@ -186,6 +186,29 @@ def test_sizes_of_views() -> None:
     how = replace(STILL, far_p=1.0, far=(2.0, 3.0))
     far = np.array([choose_view(person, how, np.random.default_rng(s))[0].side for s in range(100)])
     assert far.min() >= 600 and far.max() <= 900
+
+
+@given(st.floats(-0.5, 0.5), st.floats(-100, 400), st.floats(-100, 400))
+def test_who_is_wider_is_less_high_and_covers_as_much(stretch: float, cx: float, cy: float) -> None:
+    affine = wider(Box(cx, cy, 100), stretch)
+    corners = apply(affine, np.array([[cx, cy], [cx + 10, cy], [cx, cy + 10]]))
+    np.testing.assert_allclose(corners[0], [cx, cy], atol=1e-9)  # the middle stays
+    right, down = corners[1] - corners[0], corners[2] - corners[0]
+    assert abs(right[1]) < 1e-9 and abs(down[0]) < 1e-9  # nothing leans
+    np.testing.assert_allclose(right[0] / down[1], np.exp(stretch))
+    np.testing.assert_allclose(right[0] * down[1], 100)
+
+
+def test_people_are_drawn_out_both_ways_and_no_further() -> None:
+    joints = {0: (100.0, 150.0), 1: (200.0, 150.0), 2: (150.0, 100.0), 3: (150.0, 200.0)}
+    person, how = sample(np.zeros((300, 300, 3), np.uint8), joints), replace(STILL, stretch=0.3)
+    ratios = []
+    for seed in range(200):
+        example = make_example(person, SIZE, SIGMA, how, [], np.random.default_rng(seed))
+        found = decode(example.targets[None]).xy_hm[0]
+        ratios.append(np.log((found[1, 0] - found[0, 0]) / (found[3, 1] - found[2, 1])))
+    assert -0.31 < min(ratios) < -0.27 and 0.27 < max(ratios) < 0.31
+    assert abs(np.mean(ratios)) < 0.05
 
 
 def test_half_bodies_frame_their_half() -> None:
