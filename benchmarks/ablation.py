@@ -34,6 +34,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "no-half-body": ("no half bodies", ["--set", "recipe.augmentation.half_body_p=0"]),
     "no-cut": ("no pictures that end across people", ["--set", "recipe.augmentation.cut_p=0"]),
     "no-clothes": ("no painted garments", ["--set", "recipe.augmentation.clothe_p=0"]),
+    "no-backdrop": ("no other pictures behind people", ["--set", "recipe.augmentation.backdrop_p=0"]),
     "no-stretch": ("nobody wider or taller", ["--set", "recipe.augmentation.stretch=0"]),
     "suspect-whole": ("doubtful labels weigh as others", ["--set", "recipe.suspect_weight=1"]),
     "no-peak-weight": ("every pixel of a map weighs the same", ["--set", "recipe.peak_weight=0"]),

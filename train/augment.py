@@ -30,6 +30,7 @@ from hgrt.pose.geometry import (
 from hgrt.pose.heatmaps import Maps, encode
 from hgrt.pose.skeleton import MPII
 from hgrt.train import camera
+from hgrt.train.backdrop import transplant
 from hgrt.train.clothes import HIPS, SHOULDERS, clothe
 
 FLIP = list(MPII.flip)
@@ -54,6 +55,7 @@ class Augmentation:
     half_body_p: float = 0.35
     cut_p: float = 0.2  # the picture ends across an upright person, as a camera on a desk sees who sits before it
     clothe_p: float = 0.25  # a painted garment, whose edge may hang anywhere, over trunk, thighs and arms
+    backdrop_p: float = 0.3  # behind the person is another training picture
     flip_p: float = 0.5
     colour: float = 0.25
     grey_p: float = 0.05
@@ -84,6 +86,7 @@ STILL = Augmentation(
     half_body_p=0,
     cut_p=0,
     clothe_p=0,
+    backdrop_p=0,
     flip_p=0,
     colour=0,
     grey_p=0,
@@ -163,17 +166,20 @@ def make_example(
     other: Image | None = None,
     hidden_weight: float = 1.0,
     suspect_weight: float = 1.0,
+    backdrop: Image | None = None,
 ) -> Example:
     """One random view of a person: `size` pixels, targets of `sigma` heatmap cells.
 
     `scenery`: pictures of nobody, for what lies beyond the picture. `other`: any picture, to cover a part with.
     `hidden_weight`: how much a labelled joint that cannot be seen counts. `suspect_weight`: how much, of what it
-    would otherwise, a joint counts whose label is doubtful.
+    would otherwise, a joint counts whose label is doubtful. `backdrop`: any picture, to put behind the person.
     """
     if rng.random() < how.nobody_p:
         sample = beside(sample, rng) or sample
     if rng.random() < how.clothe_p:
         sample = clothe(sample, rng) or sample
+    if backdrop is not None and not sample.empty:
+        sample = transplant(sample, backdrop, rng) or sample
     if rng.random() < how.cut_p:
         sample = cut(sample, rng) or sample
     box, degrees = choose_view(sample, how, rng)

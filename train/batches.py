@@ -47,12 +47,13 @@ class Examples(Dataset[Batch]):
         if isinstance(how, PublishedAugmentation):
             example = published_example(sample, size, how, rng)
         else:
-            other = None
-            if rng.random() < how.paste_p:
-                other = self._people.get(int(rng.integers(len(self._people)))).image
+            other, backdrop = (self._picture(rng) if rng.random() < p else None for p in (how.paste_p, how.backdrop_p))
             weights = recipe.hidden_weight, recipe.suspect_weight
-            example = make_example(sample, size, recipe.sigma, how, self._scenery, rng, other, *weights)
+            example = make_example(sample, size, recipe.sigma, how, self._scenery, rng, other, *weights, backdrop)
         return torch.from_numpy(example.image), torch.from_numpy(example.targets), torch.from_numpy(example.known)
+
+    def _picture(self, rng: np.random.Generator) -> Image:
+        return self._people.get(int(rng.integers(len(self._people)))).image
 
     def __getitems__(self, places: list[Place]) -> list[Batch]:
         """A whole batch, by as many threads as torch computes with: made in line, it keeps all cores waiting."""

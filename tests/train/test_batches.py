@@ -17,6 +17,7 @@ from hgrt.train.augment import STILL, calmer
 from hgrt.train.batches import Batch, Examples, Place, batches, order
 from hgrt.train.published import PublishedAugmentation
 from hgrt.train.recipe import Epoch, Recipe, Stage, plan
+from upright import somebody
 
 RECIPE = Recipe(epochs=4, stages=(Stage(0.0, 64, 6), Stage(0.5, 128, 4)), seed=3)
 
@@ -145,6 +146,25 @@ def test_the_published_augmentation_makes_float_pictures_and_knows_everything() 
 
 def test_again_is_the_same() -> None:
     assert equal(made(1), made(1))
+
+
+class Lines(Crowd):
+    """People who all look alike, each in a picture of one grey of their own."""
+
+    def get(self, index: int) -> Sample:
+        return somebody(np.full((300, 300, 3), 10 + 2 * index, np.uint8))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("name", ["backdrop_p", "paste_p"])
+def test_another_picture_comes_into_a_view_as_often_as_asked(name: str, share: float) -> None:
+    how = replace(STILL, **{name: share})  # type: ignore[arg-type]
+    recipe = replace(RECIPE, augmentation=how, stages=(Stage(0.0, 64, 100),))
+    ((images, _, _),) = batches(Lines(100), [], recipe, plan(recipe, 100)[0], 0, 0, 1, 0)
+    greys = [one.unique() for one in images]
+    mixed = sum(len(one) > 1 for one in greys) / 100
+    assert abs(mixed - share) <= 0.12
+    assert len(images[:, 1, 1, 0].unique()) > 40  # what is behind is not always the same picture
 
 
 @pytest.mark.parametrize("start", [0, 1, 2, 3])

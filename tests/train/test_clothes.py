@@ -14,23 +14,7 @@ from hgrt.pose.skeleton import MPII
 from hgrt.train import clothes
 from hgrt.train.augment import STILL, make_example
 from hgrt.train.clothes import clothe
-from upright import upright
-
-SKIN = 140
-PLACES = {
-    "head_top": (0, -80), "upper_neck": (0, -55), "thorax": (0, -45), "pelvis": (0, 15),
-    "shoulder": (20, -45), "elbow": (48, -20), "wrist": (75, 0),
-    "hip": (11, 15), "knee": (13, 55), "ankle": (15, 90),
-}  # fmt: skip
-"""An upright person, arms away from the trunk, which is 60 pixels long; their right is on the picture's left."""
-
-
-def somebody(image: NDArray[np.uint8] | None = None, **moved: tuple[float, float]) -> Sample:
-    """The person about (150, 150) of a picture, grey if left out; a joint may be `moved` to another place."""
-    joints = np.array([moved.get(MPII.joints[i], place) for i, place in upright(PLACES).items()], float)
-    all_there = np.ones(16, bool)
-    picture = np.full((300, 300, 3), SKIN, np.uint8) if image is None else image
-    return Sample("somebody", picture, joints, all_there, all_there, all_there, Box(150, 150, 240), 20.0)
+from upright import GREY, somebody
 
 
 def painted(person: Sample, seed: int) -> NDArray[np.bool_]:
@@ -143,7 +127,7 @@ def test_views_are_clothed_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) ->
         how = replace(STILL, clothe_p=share)
         made = [make_example(somebody(), 64, 2.0, how, [], np.random.default_rng(seed)) for seed in range(200)]
         assert all((one.targets.max(axis=(1, 2)) > 0.5).all() for one in made)
-        return sum(bool((np.abs(one.image.astype(int) - SKIN)[16:32, 28:36] > 6).any()) for one in made)
+        return sum(bool((np.abs(one.image.astype(int) - GREY)[16:32, 28:36] > 6).any()) for one in made)
 
     assert views(0.0) == 0 and 30 < views(0.25) < 70 and views(1.0) > 190
     monkeypatch.setattr(clothes, "SMALLEST", 1000.0)
