@@ -398,7 +398,11 @@ def _exact(work: Path, network: str) -> Callable[[NDArray[np.uint8]], Keypoints]
 def _compared(exact: Any, backend: Backend, people: Any) -> Numbers:
     spec = backend.info.spec
     samples = [people.get(i) for i in np.linspace(0, len(people) - 1, min(PEOPLE, len(people))).astype(int)]
-    samples = [replace(sample, image=np.ascontiguousarray(sample.image)) for sample in samples if not sample.empty]
+    samples = [
+        replace(sample, image=np.ascontiguousarray(sample.image), box=sample.box.scaled(spec.crop))
+        for sample in samples
+        if not sample.empty
+    ]
     both: list[list[Keypoints]] = [[], []]
     for start in range(0, len(samples), 16):
         some = samples[start : start + 16]

@@ -351,7 +351,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with PoseEstimator() as estimator:
         spec = estimator.backend.info.spec
     models = str(options.models.resolve()) if options.models else ""
-    (folder / "given.json").write_text(json.dumps(asdict(Given(spec.input, models))), encoding="utf-8")
+    (folder / "given.json").write_text(json.dumps(asdict(Given(spec.input, spec.crop, models))), encoding="utf-8")
     sets = [film(folder)]
     if options.data:
         sets += [photos(folder, people) for people in open_sets(options.data, SPLIT, print)]

@@ -44,9 +44,11 @@ class AbsentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What FOLDER/given.json says: side of the input of hgrt's network in pixels, and a folder of models or ""."""
+    """What FOLDER/given.json says: side of the input of hgrt's network in pixels, how much of a box it looks at
+    (`ModelSpec.crop`), and a folder of models or ""."""
 
     input: int
+    crop: float
     models: str
 
 
@@ -90,7 +92,7 @@ def _around(network: Callable[[Image], Any], given: Given) -> Look:
     from hgrt.pose.heatmaps import decode
 
     def look(picture: Image, place: Xy, fresh: bool) -> Xy:
-        box = Box(*place)
+        box = Box(*place).scaled(given.crop)
         maps = network(crop(picture, box, given.input).pixels[None])
         return apply(heatmap_to_image(box, maps.shape[-1], given.input), decode(maps).xy_hm[0])
 

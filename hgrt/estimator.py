@@ -52,7 +52,8 @@ class PoseEstimator(Closing):
     def __call__(self, image: Image, box: Box | None = None) -> Pose:
         """The pose in `box` (None: the whole picture) of a (H, W, 3) uint8 BGR image."""
         check_image(image)
-        return self.poses(image, [box or Box.whole(image.shape[1], image.shape[0])])[0]
+        whole = Box.whole(image.shape[1], image.shape[0]).scaled(1 / self.backend.info.spec.crop)
+        return self.poses(image, [box or whole])[0]
 
     def poses(self, image: Image, boxes: Sequence[Box], mark: Mark = lambda stage: None) -> list[Pose]:
         """One pose for each box, in one call of the network. ValueError for what is not a uint8 colour image."""
@@ -60,22 +61,24 @@ class PoseEstimator(Closing):
         if not boxes:
             return []
         info, spec = self.backend.info, self.backend.info.spec
+        squares = [box.scaled(spec.crop) for box in boxes]
         if info.crops_frames and self.decode == "dark":
-            placed = self.backend.frame_keypoints(image, np.stack([box.to_image(spec.input) for box in boxes]))
+            placed = self.backend.frame_keypoints(image, np.stack([square.to_image(spec.input) for square in squares]))
             mark("network")
             xy, score, spread = list(placed.xy_img), placed.score, placed.spread
         else:
-            crops = np.stack([crop(image, box, spec.input).pixels for box in boxes])
+            crops = np.stack([crop(image, square, spec.input).pixels for square in squares])
             mark("crop")
             found = self._decoded(crops, mark)
-            affines = [heatmap_to_image(box, spec.heatmap, spec.input) for box in boxes]
+            affines = [heatmap_to_image(square, spec.heatmap, spec.input) for square in squares]
             xy = [apply(affine, one) for affine, one in zip(affines, found.xy_hm, strict=True)]
             score, spread = found.score, found.spread
         # Nobody can see what lies beyond the edge, and a box drawn around it would grow from frame to frame.
         score = np.stack([np.where(inside(one, image), s, 0).astype(s.dtype) for one, s in zip(xy, score, strict=True)])
+        spread = spread * [[square.side / spec.heatmap] for square in squares]
         knots = spec.calibration
         poses = [
-            Pose(xy[i], score[i], spread[i] * box.side / spec.heatmap, box, chance(score[i], knots) if knots else None)
+            Pose(xy[i], score[i], spread[i], box, chance(score[i], knots) if knots else None)
             for i, box in enumerate(boxes)
         ]
         mark("decode")

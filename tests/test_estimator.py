@@ -75,8 +75,26 @@ def test_several_boxes_are_one_call_and_keep_their_order() -> None:
         np.testing.assert_allclose(one.xy, estimator(IMAGE, box).xy)
 
 
-def test_without_a_box_the_whole_picture_is_the_box() -> None:
-    assert fake_estimator()(IMAGE).box == Box(79.5, 59.5, 160)
+@given(boxes(), st.floats(0.5, 1.5))
+def test_a_network_looks_at_its_share_of_the_box(box: Box, crop: float) -> None:
+    """What it finds is what any network finds that is given that square; the box stays the person's."""
+    found, expected = (
+        fake_estimator(FakeBackend(_darkness, replace(SPEC, crop=share)))(IMAGE, square)
+        for share, square in ((crop, box), (1.0, Box(box.cx, box.cy, crop * box.side)))
+    )
+    assert found.box == box
+    for name in ("xy", "score", "spread"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("crop", [1.0, 0.8, 1.25])
+def test_without_a_box_the_network_looks_at_the_whole_picture(crop: float) -> None:
+    backend = FakeBackend(lambda seen: gaussians(PEAKS, SPEC.heatmap), replace(SPEC, crop=crop))
+    found, expected = fake_estimator(backend)(IMAGE), fake_estimator(backend)(IMAGE, Box(79.5, 59.5, 160 / crop))
+    assert (found.box.cx, found.box.cy) == (79.5, 59.5) and found.box.side == pytest.approx(160 / crop)
+    middle = (PEAKS + 0.5) / SPEC.heatmap * 160 - [0.5, 20.5]
+    np.testing.assert_allclose(found.xy, middle, atol=0.5)
+    np.testing.assert_allclose(found.xy, expected.xy)
 
 
 def test_the_stages_are_marked_in_order() -> None:

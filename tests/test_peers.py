@@ -83,7 +83,7 @@ def test_landmarks_become_pixels_of_our_joints(
 ) -> None:
     landmarks = [SimpleNamespace(x=i / 100, y=0.5) for i in range(33)]
     mediapipe(monkeypatch, tmp_path, SimpleNamespace(landmark=landmarks))
-    look, about = worker._mediapipe(worker.Given(192, ""), 1, True)
+    look, about = worker._mediapipe(worker.Given(192, 1.0, ""), 1, True)
     xy = look(np.zeros((40, 200, 3), np.uint8), np.zeros(3), True)
     assert "full" in about
     np.testing.assert_allclose(xy[MPII.index("l_wrist")], [0.15 * 200 - 0.5, 19.5])
@@ -95,10 +95,10 @@ def test_nobody_is_no_joint_and_a_model_that_would_be_downloaded_is_not(
     worker: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     mediapipe(monkeypatch, tmp_path, None)
-    look, _ = worker._mediapipe(worker.Given(192, ""), 1, False)
+    look, _ = worker._mediapipe(worker.Given(192, 1.0, ""), 1, False)
     assert np.isnan(look(np.zeros((40, 200, 3), np.uint8), np.zeros(3), True)).all()
     with pytest.raises(worker.AbsentError, match="heavy"):
-        worker._mediapipe(worker.Given(192, ""), 2, True)
+        worker._mediapipe(worker.Given(192, 1.0, ""), 2, True)
 
 
 # What it is worth
@@ -186,7 +186,7 @@ def test_rounds_measure_who_runs_and_keep_who_does_not(
     monkeypatch.setattr(peers, "BLOCK_S", 0.01)
     monkeypatch.setattr(peers, "WARM_S", 0.0)
     truth = labels(peers, tmp_path, 3)
-    (tmp_path / "given.json").write_text('{"input": 192, "models": ""}')
+    (tmp_path / "given.json").write_text('{"input": 192, "crop": 1.0, "models": ""}')
     broken = program(tmp_path / "python", "echo it broke >&2; exit 3")
     options = Namespace(rounds=2, seconds=0.02, python={"rtmlib": broken})
     records = peers.measure(["hgrt", "onnxruntime", "rtmlib"], options, tmp_path, ["film"])

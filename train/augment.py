@@ -167,12 +167,14 @@ def make_example(
     hidden_weight: float = 1.0,
     suspect_weight: float = 1.0,
     backdrop: Image | None = None,
+    crop: float = 1.0,
 ) -> Example:
     """One random view of a person: `size` pixels, targets of `sigma` heatmap cells.
 
     `scenery`: pictures of nobody, for what lies beyond the picture. `other`: any picture, to cover a part with.
     `hidden_weight`: how much a labelled joint that cannot be seen counts. `suspect_weight`: how much, of what it
     would otherwise, a joint counts whose label is doubtful. `backdrop`: any picture, to put behind the person.
+    `crop`: how much of the person's box the network looks at (`ModelSpec.crop`); sizes of views are relative to that.
     """
     if rng.random() < how.nobody_p:
         sample = beside(sample, rng) or sample
@@ -184,7 +186,7 @@ def make_example(
         sample = cut(sample, rng) or sample
     box, degrees = choose_view(sample, how, rng)
     mirror = bool(rng.random() < how.flip_p)
-    affine = similarity(box, size, degrees, mirror)
+    affine = similarity(box.scaled(crop), size, degrees, mirror)
     if how.stretch:
         affine = compose(affine, wider(box, float(rng.uniform(-how.stretch, how.stretch))))
     image = warp(sample.image, affine, size)

@@ -61,7 +61,7 @@ def measure_norms(model: StackedHourglass, people: People, views: int) -> None:
     size = model.spec.input
     recipe = recipe_for("modern", size)
     epoch = Epoch(0, 0, -(-views // BATCH), size, BATCH)
-    loader = batches(people, scenery(SCENES, recipe.seed), recipe, epoch, 0, 0, 1, 0)
+    loader = batches(people, scenery(SCENES, recipe.seed), recipe, epoch, 0, 0, 1, 0, model.spec.crop)
     update_bn((to_network(images) for images, _, _ in loader), model)
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -32,8 +33,8 @@ Place = tuple[int, int]
 class Examples(Dataset[Batch]):
     """The examples of one epoch by `Place`; each is drawn from a generator of its own."""
 
-    def __init__(self, people: People, scenery: list[Image], recipe: Recipe, epoch: Epoch) -> None:
-        self._people, self._scenery, self._recipe, self._epoch = people, scenery, recipe, epoch
+    def __init__(self, people: People, scenery: list[Image], recipe: Recipe, epoch: Epoch, crop: float = 1.0) -> None:
+        self._people, self._scenery, self._recipe, self._epoch, self._crop = people, scenery, recipe, epoch, crop
         how = recipe.augmentation
         self._how = calmer(how) if epoch.calm and isinstance(how, Augmentation) else how
 
@@ -45,11 +46,12 @@ class Examples(Dataset[Batch]):
         rng = np.random.default_rng([recipe.seed, self._epoch.number, turn, index])
         sample, how = self._people.get(index), self._how
         if isinstance(how, PublishedAugmentation):
-            example = published_example(sample, size, how, rng)
+            example = published_example(replace(sample, box=sample.box.scaled(self._crop)), size, how, rng)
         else:
             other, backdrop = (self._picture(rng) if rng.random() < p else None for p in (how.paste_p, how.backdrop_p))
             weights = recipe.hidden_weight, recipe.suspect_weight
-            example = make_example(sample, size, recipe.sigma, how, self._scenery, rng, other, *weights, backdrop)
+            more = *weights, backdrop, self._crop
+            example = make_example(sample, size, recipe.sigma, how, self._scenery, rng, other, *more)
         return torch.from_numpy(example.image), torch.from_numpy(example.targets), torch.from_numpy(example.known)
 
     def _picture(self, rng: np.random.Generator) -> Image:
@@ -81,11 +83,22 @@ def order(people: int, recipe: Recipe, epoch: Epoch, start: int, rank: int, size
 
 
 def batches(
-    people: People, scenery: list[Image], recipe: Recipe, epoch: Epoch, start: int, rank: int, size: int, workers: int
+    people: People,
+    scenery: list[Image],
+    recipe: Recipe,
+    epoch: Epoch,
+    start: int,
+    rank: int,
+    size: int,
+    workers: int,
+    crop: float = 1.0,
 ) -> DataLoader[Batch]:
-    """A loader of this process's share of the epoch, from step `start` on; `workers` 0 makes examples in line."""
+    """A loader of this process's share of the epoch, from step `start` on; `workers` 0 makes examples in line.
+
+    `crop`: how much of a person's box the network looks at (`ModelSpec.crop`).
+    """
     return DataLoader(
-        Examples(people, scenery, recipe, epoch),
+        Examples(people, scenery, recipe, epoch, crop),
         batch_sampler=list(order(len(people), recipe, epoch, start, rank, size)),
         num_workers=workers,
         multiprocessing_context="fork"

@@ -26,7 +26,7 @@ from hgrt.data.find import DataSets
 from hgrt.data.generated import scenery
 from hgrt.data.sample import People
 from hgrt.errors import HgrtError
-from hgrt.evaluation.predict import predict
+from hgrt.evaluation.predict import View, predict
 from hgrt.evaluation.report import distinct, numbered
 from hgrt.model.checkpoint import load_checkpoint
 from hgrt.model.hourglass import StackedHourglass
@@ -58,7 +58,7 @@ def train(
 
     `compiled` is the mode of `torch.compile`; empty where the network runs as it is.
     """
-    recipe = config.recipe
+    recipe, crop = config.recipe, config.spec.crop
     torch.manual_seed(recipe.seed)
     cv2.setNumThreads(0)
     net = StackedHourglass(config.spec)
@@ -82,7 +82,7 @@ def train(
             task = bar.add_task("", total=epoch.steps, completed=position.step)
             pace, saved = Pace(), time.monotonic()
             parts: list[Batch] = []
-            loader = batches(data.train, scenes, recipe, epoch, position.step, world.rank, world.size, workers)
+            loader = batches(data.train, scenes, recipe, epoch, position.step, world.rank, world.size, workers, crop)
             for parts in pace.waited(_grouped(loader, recipe.accumulate)):
                 rate = recipe.rate(epoch.first + position.step, total)
                 loss, blank, taken = _step(model, net, optimizer, parts, rate, recipe, world, teacher)
@@ -106,8 +106,9 @@ def train(
             if log is not None:
                 if not parts:  # the run was stopped after the epoch's last step
                     first = replace(epoch, steps=1)
-                    parts = list(batches(data.train, scenes, recipe, first, 0, world.rank, world.size, 0))
-                judged = distinct([predict(answer(ema.model, world.device), people, epoch.size) for people in data.val])
+                    parts = list(batches(data.train, scenes, recipe, first, 0, world.rank, world.size, 0, crop))
+                infer, view = answer(ema.model, world.device), View(crop=crop)
+                judged = distinct([predict(infer, people, epoch.size, view) for people in data.val])
                 rates = {one.set: round(100 * one.pckh().total.rate, 2) for one in judged}
                 steps = epoch.first + epoch.steps
                 row = {"epoch": position.epoch, "iteration": steps, "size": epoch.size, **position.health.row()}

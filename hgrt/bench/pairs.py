@@ -46,15 +46,15 @@ def pairs(
     people: Sequence[People],
     reference: Sequence[Predictions],
     found: Sequence[Predictions],
-    size: int,
+    size: float,
     count: int = COUNT,
 ) -> list[Pair]:
     """The people one of whose joints moved most between `reference` and `found`, largest first, at most `count`;
     none who is the same in both.
 
-    One set of people after another, each with its predictions; shifts are in pixels of a crop of `size`. A joint that
-    neither sees (score 0) is left out; one whose place is not finite moved infinitely. Pictures are read once more.
-    ValueError unless both are of the same people.
+    One set of people after another, each with its predictions; shifts are in crop pixels, of which a box has `size`. A
+    joint that neither sees (score 0) is left out; one whose place is not finite moved infinitely. Pictures are read
+    once more. ValueError unless both are of the same people.
     """
     moved = []
     for k, (theirs, ours) in enumerate(zip(reference, found, strict=True)):
@@ -68,7 +68,7 @@ def pairs(
     return [_pair(people[shift.set], reference[shift.set], found[shift.set], shift) for shift in worst]
 
 
-def _pixels(reference: Predictions, found: Predictions, size: int) -> Array:
+def _pixels(reference: Predictions, found: Predictions, size: float) -> Array:
     """How far each joint moved (N, 16), crop pixels; -1 where neither sees it."""
     if reference.names != found.names:
         raise ValueError(f"the predictions for {found.set} are not of the same people")

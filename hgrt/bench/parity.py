@@ -21,8 +21,8 @@ from hgrt.pose.skeleton import MPII
 PROTOCOL = "standard"
 
 
-def shifts(reference: Predictions, found: Predictions, size: int) -> Array:
-    """How far each joint moved, x and y, (N, 16, 2) in pixels of crops of `size`.
+def shifts(reference: Predictions, found: Predictions, size: float) -> Array:
+    """How far each joint moved, x and y, (N, 16, 2) in crop pixels, of which a person's box has `size`.
 
     Infinite where a place is not a number; zero where neither sees the joint (score 0), since then it has no place.
     """
@@ -40,7 +40,7 @@ def agreement(reference: Sequence[Predictions], found: Sequence[Predictions], sp
     if [one.names for one in reference] != [one.names for one in found]:
         raise ValueError("the answers are of different people")
     there, here = pooled(reference), pooled(found)
-    moved = shifts(there, here, spec.input)
+    moved = shifts(there, here, spec.input / spec.crop)
     seen = (there.score > 0) | (here.score > 0)
     apart = np.linalg.norm(moved, axis=-1)
     flipped = seen & (apart > spec.input / spec.heatmap)

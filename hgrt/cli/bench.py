@@ -197,7 +197,7 @@ def worst_frames(found: Found, result: Bench) -> dict[str, list[Pair]]:
 
     sets = open_people(found.data, found.split)
     return {
-        name: pairs(sets, found.right[row.network], ledger.answers, ledger.info.spec.input)
+        name: pairs(sets, found.right[row.network], ledger.answers, ledger.info.spec.input / ledger.info.spec.crop)
         for (name, row), ledger in zip(named(result).items(), found.ledgers, strict=True)
         if ledger.info is not None and not ledger.failed
     }

@@ -27,6 +27,10 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the checkpoint with its calibration here.")
     ] = None,
+    crop: Annotated[
+        float | None,
+        typer.Option(min=0.25, max=4.0, help="How much of a person's box to look at from now on: side over side."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw how true scores and chances are here: .png or .jpg.")] = None,
 ) -> None:
     """Measure how likely a joint of a given score is right (PCKh@0.5), so that the demo can say it.
@@ -59,7 +63,8 @@ def calibrate(
     with open_backend("auto", checkpoint) as backend:
         refuse_other_joints(backend.info)
         console.print(f"{checkpoint}: {backend.info}", style="dim", markup=False)
-        joints = judge(distinct(predict_all(backend, sets, View(), BATCH)))
+        seen = crop or backend.info.spec.crop
+        joints = judge(distinct(predict_all(backend, sets, View(crop=seen), BATCH)))
     claimed, knots = held_out(joints), calibration(joints)
     console.print(table(joints, claimed))
     console.print("score -> chance: " + ", ".join(f"{score:.2f} -> {chance:.2f}" for score, chance in knots))
@@ -69,19 +74,21 @@ def calibrate(
     if out is None:
         console.print("No calibration was written: that takes --out.")
     else:
-        write_calibrated(checkpoint, out, knots)
+        write_calibrated(checkpoint, out, knots, seen)
         console.print(f"Written: {out}", markup=False)
 
 
-def write_calibrated(checkpoint: Path, out: Path, knots: Knots) -> None:
-    """Write the checkpoint with another calibration, and with all that ours hold beside the weights, to `out`."""
+def write_calibrated(checkpoint: Path, out: Path, knots: Knots, crop: float) -> None:
+    """Write the checkpoint with another calibration, measured with `crop` (`ModelSpec.crop`), and with all that ours
+    hold beside the weights, to `out`.
+    """
     from dataclasses import replace
 
     from hgrt.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
     from hgrt.model.spec import METADATA_KEY
 
     model, content = load_checkpoint(checkpoint), read_checkpoint(checkpoint)
-    model.spec = replace(model.spec, calibration=knots)
+    model.spec = replace(model.spec, calibration=knots, crop=crop)
     beside = set(content) - {METADATA_KEY, "state_dict"} if METADATA_KEY in content else ()
     save_checkpoint(out, model, **{name: content[name] for name in beside})
 

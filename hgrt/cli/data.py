@@ -133,7 +133,7 @@ def doubts(
         with open_backend("auto", path) as backend:
             refuse_other_joints(backend.info)
             console.print(f"{path}: {backend.info}", style="dim", markup=False)
-            members.append(predict_all(backend, sets, View(flip=True), BATCH))
+            members.append(predict_all(backend, sets, View(flip=True, crop=backend.info.spec.crop), BATCH))
     labels, judged, found = members[0], [], []
     for people, of_all in zip(sets, zip(*members, strict=True), strict=True):
         xy, score = np.stack([one.xy for one in of_all]), np.stack([one.score for one in of_all])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
@@ -96,6 +97,7 @@ def evaluate(
     with open_backend(runtime, weights, asked, threads, trust) as backend:
         info = backend.info
         refuse_other_joints(info)
+        view = replace(view, crop=info.spec.crop)
         console.print(f"{info.weights}: {info}; {view}", style="dim", markup=False)
         found = distinct(predict_all(backend, sets, view, batch))
     summaries = [summarise(one, protocol) for one in found]

@@ -53,7 +53,7 @@ def export(
     if data:
         console = Console(highlight=False, soft_wrap=True)
         sets = open_sets(data, "train", partial(console.print, style="yellow", markup=False))
-        found = export_int8(model, target, calibration_crops(sets, model.spec.input))
+        found = export_int8(model, target, calibration_crops(sets, model.spec.input, crop=model.spec.crop))
         print(f"Against single precision: {found}")
     else:
         export_onnx(model, target)

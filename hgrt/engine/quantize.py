@@ -37,11 +37,14 @@ COMPARED = 32
 """Crops that the two networks' joints are compared on."""
 
 
-def calibration_crops(sets: Sequence[People], size: int, count: int = CALIBRATED) -> NDArray[np.uint8]:
-    """Crops (N, size, size, 3) uint8 BGR of people in their boxes, as many of each set, spread evenly over it.
+def calibration_crops(
+    sets: Sequence[People], size: int, count: int = CALIBRATED, crop: float = 1.0
+) -> NDArray[np.uint8]:
+    """Crops (N, size, size, 3) uint8 BGR of people, as many of each set, spread evenly over it.
 
-    N is `count`, or a little less where the sets do not divide it or have fewer. Neighbours are of different sets, so
-    that the first few hold something of each. HgrtError where there is nobody.
+    Each is `crop` of a person's box (`ModelSpec.crop`). N is `count`, or a little less where the sets do not divide it
+    or have fewer. Neighbours are of different sets, so that the first few hold something of each. HgrtError where there
+    is nobody.
     """
     inhabited = [people for people in sets if len(people)]
     if not inhabited:
@@ -54,7 +57,7 @@ def calibration_crops(sets: Sequence[People], size: int, count: int = CALIBRATED
         for people, row in zip(inhabited, turn, strict=True)
         if row is not None
     ]
-    return np.stack([warp(sample.image, sample.box.to_crop(size), size) for sample in samples])
+    return np.stack([warp(sample.image, sample.box.scaled(crop).to_crop(size), size) for sample in samples])
 
 
 def export_int8(model: StackedHourglass, path: Path, crops: NDArray[np.uint8]) -> Parity:

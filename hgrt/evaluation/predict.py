@@ -51,20 +51,23 @@ class View:
     cut     "exact" (`geometry.warp`), or as the published code cuts and decodes: "published" (since 2020), "legacy"
             (2019: contrast stretched to 0..255 and anti-aliased, what the published weights were trained on)
     flip    also look at the mirrored crop and take the mean
-    scales  also look at boxes of these relative sizes and take the mean; with cut "exact" only
+    scales  also look at squares of these relative sizes and take the mean; with cut "exact" only
+    crop    side of the square that is looked at over that of the person's box: `ModelSpec.crop` of the network
     """
 
     cut: Cut = "exact"
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
+    crop: float = 1.0
 
     def __post_init__(self) -> None:
         if self.cut != "exact" and self.scales != (1.0,):
             raise ValueError("several scales are for the exact cut: the published evaluation has one")
 
     def __str__(self) -> str:
+        crop = f", {self.crop:g} of the box" if self.crop != 1 else ""
         scales = f", boxes of {', '.join(f'{scale:g}' for scale in self.scales)}" if self.scales != (1.0,) else ""
-        return f"cut {self.cut}{', mirrored too' * self.flip}{scales}"
+        return f"cut {self.cut}{crop}{', mirrored too' * self.flip}{scales}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +131,12 @@ def predict(
         samples = [sample for _, sample in everybody if not sample.empty]
         if samples:
             rows += [i for i, sample in everybody if not sample.empty]
-            if locate is not None and view == View():
+            labels += [_without_pixels(sample) for sample in samples]
+            samples = [replace(sample, box=sample.box.scaled(view.crop)) for sample in samples]
+            if locate is not None and view == View(crop=view.crop):
                 found += _placed(locate(_crops(samples, [sample.box for sample in samples], size)), samples, size)
             else:
                 found += look(infer, samples, size, view)
-            labels += [_without_pixels(sample) for sample in samples]
         done(min(start + batch, len(people)))
     return _predictions(people.name, rows, labels, found)
 
@@ -180,7 +184,7 @@ def _look(infer: Infer, samples: list[Sample], size: int, view: View) -> list[tu
     cells = size // 4
     total: Maps = np.zeros((len(samples), len(FLIP), cells, cells), np.float32)
     for scale in view.scales:
-        boxes = [_scaled(sample.box, scale) for sample in samples]
+        boxes = [sample.box.scaled(scale) for sample in samples]
         crops = _crops(samples, boxes, size)
         maps: Maps = np.array(infer(crops))  # the next call may overwrite what this one returned
         if view.flip:
@@ -219,10 +223,6 @@ def _look_as_published(infer: Infer, samples: list[Sample], size: int, view: Vie
 def _unflipped(maps: Maps) -> Maps:
     """The maps of a mirrored crop as they lie in the crop itself, left and right joints in their places."""
     return np.asarray(maps[:, FLIP, :, ::-1])
-
-
-def _scaled(box: Box, scale: float) -> Box:
-    return Box(box.cx, box.cy, box.side * scale)
 
 
 def _regrid(maps: Maps, seen: Box, wanted: Box) -> Maps:

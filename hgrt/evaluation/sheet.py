@@ -44,7 +44,7 @@ def tile(
     truth   (16, 2) image pixels, drawn thin beneath, NaN where unknown
     wrong   a joint that a white line joins to its true place
     """
-    wide = Box(box.cx, box.cy, box.side * WIDER)
+    wide = box.scaled(WIDER)
     affine = wide.to_crop(size)
     picture = warp(image, affine, size)
     if truth is not None:

@@ -106,7 +106,8 @@ class Tracker:
         """Everywhere at once in the first frame, then a few squares a frame, so that an empty scene costs little."""
         size = (image.shape[1], image.shape[0])
         if size != self._size:
-            self._size, self._squares = size, deque(candidates(*size))
+            crop = self.estimator.backend.info.spec.crop
+            self._size, self._squares = size, deque(box.scaled(1 / crop) for box in candidates(*size))
             look = list(self._squares)
         else:
             look = list(self._squares)[:PER_FRAME]

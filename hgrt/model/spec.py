@@ -43,6 +43,8 @@ class ModelSpec:
     stem      "published" 7x7 stem with residuals at 128x128, or "light" with two strided 3x3 convolutions
     ramp      coordinate channels of the decoder: "linear" -1..1, or "integer" as torch 1.0 computed the same expression
     input     side of the square input in pixels; heatmaps have a quarter of it
+    crop      how much of a person's box (`geometry.MARGIN`) is cut out for the network, side over side: less shows more
+              detail, more shows what is around (published: 1)
     joints    names in output order
     colour    channel order the weights were trained on; values are scaled to 0..1, with no mean subtracted
     calibration  from a joint's score to the chance that it is right (see `hgrt.pose.confidence`); () not calibrated. It
@@ -58,6 +60,7 @@ class ModelSpec:
     stem: Stem = "published"
     ramp: Ramp = "linear"
     input: int = 256
+    crop: float = 1.0
     joints: tuple[str, ...] = MPII.joints
     colour: Literal["rgb"] = "rgb"
     calibration: Knots = ()
@@ -73,6 +76,8 @@ class ModelSpec:
             raise ValueError("channels (at least 8) and growth are multiples of 4, latent is positive")
         if self.input < 64 or self.input % 64:
             raise ValueError(f"input is {self.input}; it is a multiple of 64")
+        if not 0.25 <= self.crop <= 4:
+            raise ValueError(f"crop is {self.crop}; it is from 0.25 to 4")
         if self.colour != "rgb" or not self.joints:
             raise ValueError("colour is 'rgb' and at least one joint is named")
         _check_knots(self.calibration)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
-MARGIN = 1.4  # side of a person's box over the extent of the joints: what networks are trained on and look at
+MARGIN = 1.4  # side of a person's box over the extent of the joints, for which networks are trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,10 @@ class Box:
     def whole(cls, width: int, height: int) -> Box:
         """The square that holds a whole image."""
         return cls((width - 1) / 2, (height - 1) / 2, float(max(width, height)))
+
+    def scaled(self, factor: float) -> Box:
+        """The square about the same middle with `factor` times the side."""
+        return Box(self.cx, self.cy, self.side * factor)
 
     def to_crop(self, size: int) -> Array:
         """The affine from image pixels to the pixels of a `size` x `size` crop of this box.

@@ -86,6 +86,13 @@ def test_a_gain_is_a_negative_loss_and_has_an_interval() -> None:
     assert found.drop.low < found.drop.value < found.drop.high < 0
 
 
+def test_whoever_looks_at_half_of_a_box_has_twice_the_pixels_for_a_shift() -> None:
+    one = predictions()
+    other = replace(one, xy=one.xy + 0.5)
+    wide, narrow = (agreement([one], [other], replace(SPEC, crop=crop)) for crop in (1.0, 0.5))
+    assert narrow.shift_max == pytest.approx(2 * wide.shift_max) and wide.shift_max > 0
+
+
 def test_a_joint_that_neither_sees_has_no_place() -> None:
     one = predictions()
     score = one.score.copy()

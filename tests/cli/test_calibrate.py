@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,11 +97,33 @@ def test_an_onnx_file_cannot_be_given_a_calibration(where: Path, tmp_path: Path)
     refused(done, "net.onnx is no checkpoint", "get it from there")
 
 
+def test_how_much_of_a_box_the_network_looks_at_is_measured_with_and_written(where: Path, tmp_path: Path) -> None:
+    from hgrt.model.checkpoint import load_checkpoint
+
+    made = {"near": (where / "net.pt", 0.5), "again": (tmp_path / "near.pt", None), "whole": (where / "net.pt", None)}
+    for name, (source, crop) in made.items():
+        options = [] if crop is None else ["--crop", crop]
+        done = hgrt_here("calibrate", source, "-d", where / "one", "--out", f"{name}.pt", *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    near, again, whole = (load_checkpoint(tmp_path / f"{name}.pt").spec for name in made)
+    assert (near.crop, again.crop, whole.crop) == (0.5, 0.5, 1.0)
+    assert near.calibration == again.calibration != whole.calibration
+    said = hgrt_here("eval", "near.pt", "-d", where / "one", "--json", "near.json", cwd=tmp_path)
+    assert "0.5 of the box" in said.stdout
+    assert json.loads((tmp_path / "near.json").read_text())["weights"]["spec"]["crop"] == 0.5
+
+
+@pytest.mark.parametrize("crop", ["0", "0.2", "-1", "5", "half"])
+def test_a_share_that_makes_no_sense_is_refused(where: Path, tmp_path: Path, crop: str) -> None:
+    done = hgrt_here("calibrate", where / "net.pt", "-d", where / "one", "--crop", crop, cwd=tmp_path)
+    assert done.returncode == 2 and "--crop" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_published_checkpoint_becomes_one_of_ours(tmp_path: Path) -> None:
     from hgrt.model.checkpoint import load_checkpoint, read_checkpoint
 
     published = published_checkpoint(tmp_path / "checkpoint.pth.tar", 1, modulated=False, channels=16)
-    write_calibrated(published, tmp_path / "sure.pt", KNOTS)
+    write_calibrated(published, tmp_path / "sure.pt", KNOTS, 0.75)
     assert load_checkpoint(tmp_path / "sure.pt").spec.calibration == KNOTS
     assert set(read_checkpoint(tmp_path / "sure.pt")) == {"hgrt.spec", "state_dict"}
 
@@ -108,7 +131,7 @@ def test_a_published_checkpoint_becomes_one_of_ours(tmp_path: Path) -> None:
 def test_a_training_that_begins_with_calibrated_weights_begins_without_the_calibration(
     where: Path, tmp_path: Path
 ) -> None:
-    write_calibrated(where / "net.pt", tmp_path / "sure.pt", KNOTS)
+    write_calibrated(where / "net.pt", tmp_path / "sure.pt", KNOTS, 1.0)
     shown = [
         hgrt_here("train", "--init", path, "--print-config", cwd=tmp_path) for path in ("sure.pt", where / "net.pt")
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,20 @@ class Numbered:
         image = np.full((8, 8, 3), (self._number, index, 0), np.uint8)
         none = np.zeros(16, bool)
         return Sample(f"{index}", image, np.zeros((16, 2)), none, none, none, Box(3.5, 3.5, 8), 1.0)
+
+
+def test_crops_are_as_much_of_a_box_as_the_network_looks_at() -> None:
+    class Framed(Numbered):
+        """A white frame around what is black, all of it the box."""
+
+        def get(self, index: int) -> Sample:
+            image = np.full((80, 80, 3), 255, np.uint8)
+            image[8:-8, 8:-8] = 0
+            return replace(super().get(index), image=image, box=Box(39.5, 39.5, 80))
+
+    whole, inner = (calibration_crops([Framed(0, 3)], 16, 3, crop)[0, :, 8, 0].tolist() for crop in (1.0, 0.8))
+    assert whole[0] == whole[-1] == 255 and not any(whole[2:-2])
+    assert not any(inner[1:-1]) and max(inner) < 150
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=4), st.integers(8, 40))

@@ -126,6 +126,39 @@ def test_every_exact_view_finds_the_joints_to_a_fraction_of_a_pixel(view: View, 
     assert found.pckh().total == Tally(3 * 13, 3 * 13)
 
 
+class Boxed(Dots):
+    """The same people in boxes of so much of the side."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self._share = share
+
+    def get(self, index: int) -> Sample:
+        sample = super().get(index)
+        return replace(sample, box=Box(sample.box.cx, sample.box.cy, self._share * sample.box.side))
+
+
+@pytest.mark.parametrize("view", [View(), View(flip=True, scales=SCALES), View("published"), View("legacy")], ids=str)
+def test_looking_at_a_share_of_a_box_is_looking_at_a_smaller_box(view: View) -> None:
+    """And the boxes that predictions come with stay the labelled ones."""
+    nets = Net(), Net()
+    found = predict(nets[0], Dots(), SIZE, replace(view, crop=0.9))
+    expected = predict(nets[1], Boxed(0.9), SIZE, view)
+    for one, other in zip(nets[0].seen, nets[1].seen, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(found.xy, expected.xy)
+    assert np.abs(found.xy - found.truth).max() < 2.5
+    np.testing.assert_array_equal(found.boxes, predict(Net(), Dots(), SIZE, view).boxes)
+
+
+def test_a_device_that_decodes_is_shown_the_same_share() -> None:
+    device, net = Net(), Net()
+    found = predict(Net(), Dots(), SIZE, View(crop=0.9), locate=lambda crops: decode(device(crops)))
+    expected = predict(net, Dots(), SIZE, View(crop=0.9))
+    np.testing.assert_array_equal(device.seen[0], net.seen[0])
+    np.testing.assert_array_equal(found.xy, expected.xy)
+
+
 @pytest.mark.parametrize(("view", "decodes"), [(View(), True), (View(flip=True), False), (View("published"), False)])
 def test_a_device_that_decodes_is_asked_for_joints_where_one_look_is_all(view: View, decodes: bool) -> None:
     net, heatmaps, device = Net(), Net(), Net()
@@ -230,4 +263,5 @@ def test_several_scales_are_for_the_exact_cut() -> None:
     with pytest.raises(ValueError, match="exact cut"):
         View(cut="published", scales=(0.8, 1.0))
     assert str(View(flip=True, scales=(0.8, 1.0))) == "cut exact, mirrored too, boxes of 0.8, 1"
+    assert str(View(crop=0.9)) == "cut exact, 0.9 of the box"
     assert str(replace(View(), cut="legacy")) == "cut legacy"

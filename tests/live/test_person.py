@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,8 +20,8 @@ PLACES = [(0.5, 0.5), (0.12, 0.3), (0.88, 0.72), (0.3, 0.8), (0.75, 0.25)]
 Person = tuple[float, float, float]
 
 
-def make() -> tuple[Tracker, FakeBackend]:
-    backend = FakeBackend()
+def make(crop: float = 1.0) -> tuple[Tracker, FakeBackend]:
+    backend = FakeBackend(spec=replace(SPEC, crop=crop))
     return Tracker(fake_estimator(backend)), backend
 
 
@@ -49,10 +51,22 @@ def test_a_small_person_is_found_anywhere(width: int, height: int, place: tuple[
     assert_on(first_found(make()[0], picture(width, height, person)), person)
 
 
+@pytest.mark.parametrize("crop", [0.8, 1.0, 1.25])
 @pytest.mark.parametrize("tall", [60, 120, 240, 350])
-def test_people_of_any_size_are_found(tall: int) -> None:
+def test_people_of_any_size_are_found(tall: int, crop: float) -> None:
     person = (350.0, 180.0, float(tall))
-    assert_on(first_found(make()[0], picture(640, 360, person)), person)
+    assert_on(first_found(make(crop)[0], picture(640, 360, person)), person)
+
+
+@pytest.mark.parametrize("crop", [0.8, 1.0, 1.25])
+def test_a_search_sees_all_of_the_frame_however_little_of_a_box_the_network_looks_at(crop: float) -> None:
+    tracker, backend = make(crop)
+    looks: list[Image] = []
+    backend.answer = lambda seen: looks.append(seen) or painted_joints(seen, SPEC.heatmap)  # type: ignore[func-returns-value]
+    image = np.full((400, 400, 3), 128, np.uint8)
+    image[:, :20] = image[:, -20:] = 255
+    tracker(image)
+    assert (looks[0][:, [1, -2]] == 255).all() and (looks[0][:, [14, -15]] == 128).all()
 
 
 def test_a_walking_person_is_followed_with_one_look_a_frame() -> None:

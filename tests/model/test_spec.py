@@ -34,6 +34,7 @@ specs = st.builds(
     stem=st.sampled_from(["published", "light"]),
     ramp=st.sampled_from(["linear", "integer"]),
     input=st.integers(1, 8).map(lambda n: 64 * n),
+    crop=st.floats(0.25, 4.0),
     calibration=calibrations(),
 )
 
@@ -75,6 +76,9 @@ def test_presets_are_valid_and_differ() -> None:
         ({"block": "basic"}, "block is 'basic'"),
         ({"stem": "deep"}, "stem is 'deep'"),
         ({"ramp": "cubic"}, "ramp is 'cubic'"),
+        ({"crop": 0.2}, "crop is 0.2; it is from 0.25 to 4"),
+        ({"crop": 5}, "crop is 5"),
+        ({"crop": float("nan")}, "crop is nan"),
         ({"colour": "bgr"}, "colour"),
         ({"joints": ()}, "joint"),
         ({"calibration": ((0.5,),)}, "pairs of score and chance"),

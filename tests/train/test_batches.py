@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hgrt.data.sample import Mixture, Sample
 from hgrt.pose.geometry import Box
-from hgrt.train.augment import STILL, calmer
+from hgrt.train.augment import STILL, Augmentation, calmer
 from hgrt.train.batches import Batch, Examples, Place, batches, order
 from hgrt.train.published import PublishedAugmentation
 from hgrt.train.recipe import Epoch, Recipe, Stage, plan
@@ -148,6 +148,15 @@ def test_again_is_the_same() -> None:
     assert equal(made(1), made(1))
 
 
+class Rings(Crowd):
+    """Somebody in a picture that is white for 0.4 of its width, and all of it their box."""
+
+    def get(self, index: int) -> Sample:
+        picture = np.zeros((300, 300, 3), np.uint8)
+        picture[90:210, 90:210] = 255
+        return replace(somebody(picture), box=Box(149.5, 149.5, 300))
+
+
 class Lines(Crowd):
     """People who all look alike, each in a picture of one grey of their own."""
 
@@ -165,6 +174,16 @@ def test_another_picture_comes_into_a_view_as_often_as_asked(name: str, share: f
     mixed = sum(len(one) > 1 for one in greys) / 100
     assert abs(mixed - share) <= 0.12
     assert len(images[:, 1, 1, 0].unique()) > 40  # what is behind is not always the same picture
+
+
+@pytest.mark.parametrize("how", [STILL, PublishedAugmentation(rotation=0, scale=(1, 1), flip_p=0)])
+def test_views_are_of_the_share_of_a_box_that_the_network_looks_at(how: Augmentation | PublishedAugmentation) -> None:
+    recipe = replace(RECIPE, augmentation=how, stages=(Stage(0.0, 64, 1),))
+    (whole, _, _), (half, _, _) = (
+        next(iter(batches(Rings(1), [], recipe, plan(recipe, 1)[0], 0, 0, 1, 0, crop))) for crop in (1.0, 0.5)
+    )
+    shown = [(images[0, 32, :, 0] > 0).float().mean().item() for images in (whole, half)]
+    assert shown[0] == pytest.approx(0.4, abs=0.05) and shown[1] == pytest.approx(0.8, abs=0.05)
 
 
 @pytest.mark.parametrize("start", [0, 1, 2, 3])

@@ -27,12 +27,12 @@ from hgrt.data.find import DataSets, Part
 from hgrt.data.generated import GeneratedPeople
 from hgrt.data.sample import People, Sample
 from hgrt.errors import HgrtError
-from hgrt.evaluation.predict import predict
+from hgrt.evaluation.predict import Predictions, View, predict
 from hgrt.model.checkpoint import load_checkpoint, published_to_ours, read_checkpoint
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.model.spec import ModelSpec
 from hgrt.train import health, loop, report
-from hgrt.train.batches import Batch
+from hgrt.train.batches import Batch, batches
 from hgrt.train.config import Config
 from hgrt.train.distributed import World
 from hgrt.train.health import Health
@@ -192,6 +192,25 @@ def test_the_best_weights_load_and_run(straight: Straight) -> None:
     assert rates[content["epoch"] - 1] == content["pckh"]["synthetic"] == max(rates)
     rate = predict(answer(net, ALONE.device), JUDGES, 64).pckh().total.rate
     assert round(100 * rate, 2) == content["pckh"]["synthetic"]
+
+
+def test_what_is_learnt_and_what_is_judged_is_the_share_of_a_box_that_the_network_looks_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt, judged = [], []
+
+    def making(*arguments: Any) -> Any:
+        learnt.append(arguments[-1])
+        return batches(*arguments)
+
+    def judging(infer: Any, people: People, size: int, view: View) -> Predictions:
+        judged.append(view)
+        return predict(infer, people, size, view)
+
+    monkeypatch.setattr(loop, "batches", making)
+    monkeypatch.setattr(loop, "predict", judging)
+    go(tmp_path / "run", replace(PLAIN, epochs=1), replace(SPEC, crop=0.8))
+    assert learnt == [0.8] and judged == [View(crop=0.8)]
 
 
 def test_the_weights_have_moved(straight: Straight) -> None:
