@@ -34,6 +34,7 @@ RANGES = {
     "recipe.calm": st.floats(0, 1),
     "recipe.ema": st.floats(0, 1, exclude_max=True),
     "synthetic": st.integers(0, 10**6),
+    "spec.crop": st.floats(0.25, 4),
 }
 STAGES = st.lists(st.floats(0.01, 0.99), max_size=3, unique=True).flatmap(
     lambda starts: st.tuples(
