@@ -9,7 +9,7 @@ Looks that search are timed as the one stage "find"; the look that follows has t
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class Tracker:
     def __call__(self, image: Image, mark: Mark = lambda stage: None) -> Pose | None:
         """The person in this frame, or None."""
         if self.fixed is not None:
-            return self._look(image, self.fixed, mark)
+            return self.estimator.poses(image, [self.fixed], mark)[0]
 
         def finding(stage: str) -> None:
             mark("find")
@@ -106,8 +106,7 @@ class Tracker:
         """Everywhere at once in the first frame, then a few squares a frame, so that an empty scene costs little."""
         size = (image.shape[1], image.shape[0])
         if size != self._size:
-            crop = self.estimator.backend.info.spec.crop
-            self._size, self._squares = size, deque(box.scaled(1 / crop) for box in candidates(*size))
+            self._size, self._squares = size, deque(candidates(*size))
             look = list(self._squares)
         else:
             look = list(self._squares)[:PER_FRAME]
@@ -132,7 +131,9 @@ class Tracker:
         return pose
 
     def _look(self, image: Image, box: Box, mark: Mark) -> Pose:
-        return self.estimator.poses(image, [box], mark)[0]
+        """What the network finds in all of a square, be its own share what it may: people move."""
+        wide = box.scaled(1 / self.estimator.backend.info.spec.crop)
+        return replace(self.estimator.poses(image, [wide], mark)[0], box=box)
 
 
 def _between(old: Box, new: Box) -> Box:

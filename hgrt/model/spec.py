@@ -137,9 +137,11 @@ def _frozen(value: object) -> object:
 
 
 PRESETS: dict[str, ModelSpec] = {
-    "lite": ModelSpec(stacks=1, channels=96, growth=32, gate="bounded", block="postact", stem="light", input=192),
-    "base": ModelSpec(stacks=2, gate="bounded", block="postact", stem="light"),
-    "large": ModelSpec(stacks=8, gate="bounded", block="postact", stem="light"),
+    "lite": ModelSpec(
+        stacks=1, channels=96, growth=32, gate="bounded", block="postact", stem="light", input=192, crop=0.85
+    ),
+    "base": ModelSpec(stacks=2, gate="bounded", block="postact", stem="light", crop=0.85),
+    "large": ModelSpec(stacks=8, gate="bounded", block="postact", stem="light", crop=0.85),
     "reference": ModelSpec(),
 }
 """Networks by name: `lite` is the bundled one, made for a CPU; `base` has the published size and `large` is its

@@ -20,7 +20,7 @@ class Pose:
     score   (16,) 0..1, the height of each joint's heatmap peak; low where the joint is hidden, out of view or doubtful,
             0 where it would lie beyond the picture's edge
     spread  (16,) pixels, the width (standard deviation) of each peak; inf where there is none
-    box     the person's square, as it was given; how much of it the network looked at is `ModelSpec.crop`
+    box     the person's square: as given, of which the network looks at `ModelSpec.crop`, or as followed, all of it
     chance  (16,) 0..1, how likely each joint lies within half a head size of the truth (PCKh@0.5), judged by `score`;
             None where the network is not calibrated
     """

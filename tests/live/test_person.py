@@ -58,6 +58,28 @@ def test_people_of_any_size_are_found(tall: int, crop: float) -> None:
     assert_on(first_found(make(crop)[0], picture(640, 360, person)), person)
 
 
+@pytest.mark.parametrize("crop", [0.8, 1.25])
+def test_who_is_followed_is_seen_as_wide_whatever_share_of_a_given_box_the_network_looks_at(crop: float) -> None:
+    trackers = [make(share)[0] for share in (crop, 1.0)]
+    for i in range(30):
+        image = picture(640, 360, (100 + 12 * i, 180.0, 150.0)) if i < 20 else picture(640, 360)
+        one, other = (tracker(image) for tracker in trackers)
+        assert (one is None) == (other is None) == (i >= 20)
+        if one is not None and other is not None:
+            assert one.box == other.box
+            np.testing.assert_allclose(one.xy, other.xy, atol=1e-6)
+
+
+def test_of_a_given_box_the_network_looks_at_its_share() -> None:
+    person = (320.0, 180.0, 150.0)
+    tracker = make(0.8)[0]
+    given = Tracker(tracker.estimator, Box(320, 180, 200))
+    found, expected = given(picture(640, 360, person)), tracker.estimator(picture(640, 360, person), Box(320, 180, 200))
+    assert found is not None and found.box == expected.box == Box(320, 180, 200)
+    np.testing.assert_array_equal(found.xy, expected.xy)
+    np.testing.assert_array_equal(found.score, expected.score)
+
+
 @pytest.mark.parametrize("crop", [0.8, 1.0, 1.25])
 def test_a_search_sees_all_of_the_frame_however_little_of_a_box_the_network_looks_at(crop: float) -> None:
     tracker, backend = make(crop)
