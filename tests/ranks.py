@@ -193,7 +193,7 @@ def few_scenes() -> Iterator[None]:
 
 def train(world: World, folder: Path, stop_after: int = 0, config: Config = CONFIG) -> dict[str, Any]:
     """A whole tiny training; whom this process looked at, what it printed, and whether it was stopped."""
-    still = replace(config.recipe.augmentation, paste_p=0)  # type: ignore[arg-type]
+    still = replace(config.recipe.augmentation, paste_p=0, backdrop_p=0)  # type: ignore[arg-type]
     config = replace(config, recipe=replace(config.recipe, augmentation=still))
     people, console, stopped = Watched(PEOPLE, stop_after), Console(file=io.StringIO(), width=200), ""
     with precisely(), few_scenes():

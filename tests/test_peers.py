@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from argparse import Namespace
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from hgrt.data.sample import Sample
-from hgrt.model.spec import ModelSpec
+from hgrt.model.spec import PRESETS, ModelSpec
 from hgrt.pose.geometry import Box
 from hgrt.pose.skeleton import MPII
 
@@ -186,7 +187,7 @@ def test_rounds_measure_who_runs_and_keep_who_does_not(
     monkeypatch.setattr(peers, "BLOCK_S", 0.01)
     monkeypatch.setattr(peers, "WARM_S", 0.0)
     truth = labels(peers, tmp_path, 3)
-    (tmp_path / "given.json").write_text('{"input": 192, "crop": 1.0, "models": ""}')
+    (tmp_path / "given.json").write_text(json.dumps({"input": 192, "crop": PRESETS["lite"].crop, "models": ""}))
     broken = program(tmp_path / "python", "echo it broke >&2; exit 3")
     options = Namespace(rounds=2, seconds=0.02, python={"rtmlib": broken})
     records = peers.measure(["hgrt", "onnxruntime", "rtmlib"], options, tmp_path, ["film"])

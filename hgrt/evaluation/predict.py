@@ -67,7 +67,7 @@ class View:
     def __str__(self) -> str:
         crop = f", {self.crop:g} of the box" if self.crop != 1 else ""
         scales = f", boxes of {', '.join(f'{scale:g}' for scale in self.scales)}" if self.scales != (1.0,) else ""
-        return f"cut {self.cut}{crop}{', mirrored too' * self.flip}{scales}"
+        return f"cut {self.cut}{', mirrored too' * self.flip}{scales}{crop}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -425,15 +425,15 @@ def test_a_frame_with_boxes_gives_the_joints_of_the_estimator(engines: dict[Vari
     # Boxes that the estimator does not shrink twofold: it takes means then, which the graph does not.
     image, box = bundled_people(3)[1]
     boxes = [Box(box.cx + dx, box.cy, side) for dx, side in ((0, 380.0), (20, 300.0), (-300, 350.0), (0, 120.0))]
-    affines = np.stack([each.to_image(192) for each in boxes]).astype(np.float32)
     ran = session(engines["bundled", "fp32", True])
     with PoseEstimator() as estimator:
-        expected = estimator.poses(image, boxes)
+        expected, crop = estimator.poses(image, boxes), estimator.backend.info.spec.crop
+    affines = np.stack([each.scaled(crop).to_image(192) for each in boxes]).astype(np.float32)
     for people in (slice(0, 4), slice(3, 4)):
         (found,) = ran.run([KEYPOINTS], {FRAME: image[None], AFFINES: affines[people]})
         assert found.shape == (len(boxes[people]), len(MPII), 4)
         for pose, box, joints in zip(expected[people], boxes[people], found, strict=True):
-            cell = box.side / 48
+            cell = crop * box.side / 48
             assert np.linalg.norm(joints[:, :2] - pose.xy, axis=1).max() < 0.02 * cell
             seen = inside(pose.xy, image)  # what lies beyond the edge has a score in the graph only
             np.testing.assert_allclose(joints[seen, 2], pose.score[seen], atol=2e-3)
