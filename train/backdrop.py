@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hgrt.data.sample import Sample
 from hgrt.pose.geometry import Array, Image
 from hgrt.pose.skeleton import MPII
-from hgrt.train.clothes import ELBOWS, HIPS, KNEES, SHOULDERS, WRISTS
+from hgrt.train.clothes import ELBOWS, HIPS, KNEES, SHOULDERS, WRISTS, cells
 
 ANKLES, NECK, TOP = MPII.indices(["r_ankle", "l_ankle"]), MPII.index("upper_neck"), MPII.index("head_top")
 LIMBS = (
@@ -61,13 +61,13 @@ def _torso(sample: Sample) -> float:
 def _body(mask: NDArray[np.uint8], sample: Sample, torso: float, loose: float) -> None:
     """Set `mask` wherever a body with these joints may be."""
     xy, known, unit = sample.joints, sample.labelled, loose * torso
-    trunk = cv2.convexHull(_cells(xy[SHOULDERS + HIPS]))
+    trunk = cv2.convexHull(cells(xy[SHOULDERS + HIPS]))
     cv2.fillConvexPoly(mask, trunk, 255)
     cv2.polylines(mask, [trunk], True, 255, _pixels(2 * TRUNK * unit))
     for ends, others, _, reach in LIMBS:
         for one, other in zip(ends, others, strict=True):
             if known[one] and known[other]:
-                cv2.polylines(mask, [_cells(xy[[one, other]])], False, 255, _pixels(2 * reach * unit))
+                cv2.polylines(mask, [cells(xy[[one, other]])], False, 255, _pixels(2 * reach * unit))
     for ends, reach in ((WRISTS, HAND), (ANKLES, FOOT)):
         for one in ends:
             if known[one]:
@@ -89,12 +89,8 @@ def _piece(picture: Image, width: int, height: int, rng: np.random.Generator) ->
 
 
 def _disc(mask: NDArray[np.uint8], middle: Array, radius: float) -> None:
-    cv2.circle(mask, tuple(_cells(middle).tolist()), _pixels(radius), 255, cv2.FILLED)
+    cv2.circle(mask, tuple(cells(middle).tolist()), _pixels(radius), 255, cv2.FILLED)
 
 
 def _pixels(length: float) -> int:
     return max(1, min(round(length), 4000))  # OpenCV draws nothing that is very thick
-
-
-def _cells(points: Array) -> NDArray[np.int32]:
-    return np.rint(points).astype(np.int32)

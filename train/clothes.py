@@ -36,7 +36,7 @@ def clothe(sample: Sample, rng: np.random.Generator) -> Sample | None:
         return None
     height, width = sample.image.shape[:2]
     mask = np.zeros((height, width), np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(_cells(_outline(sample, torso, float(rng.uniform(*HEM)), rng))), 255)
+    cv2.fillConvexPoly(mask, cv2.convexHull(cells(_outline(sample, torso, float(rng.uniform(*HEM)), rng))), 255)
     sleeve = float(rng.choice([0.0, 0.6, 1.5, 1.9]))  # none, short, to the forearm, to the hand: in parts of an arm
     for shoulder, elbow, wrist in zip(SHOULDERS, ELBOWS, WRISTS, strict=True):
         if sample.labelled[[elbow, wrist]].all():
@@ -83,10 +83,11 @@ def _along(line: Array, first: float, last: float) -> Array:
 
 
 def _stroke(mask: Image, line: Array, thickness: float, value: int) -> None:
-    cv2.polylines(mask, [_cells(line)], False, value, max(1, round(thickness)))
+    cv2.polylines(mask, [cells(line)], False, value, max(1, round(thickness)))
 
 
-def _cells(points: Array) -> NDArray[np.int32]:
+def cells(points: Array) -> NDArray[np.int32]:
+    """Points as OpenCV draws them: whole pixels."""
     return np.rint(points).astype(np.int32)
 
 

@@ -131,7 +131,7 @@ def test_any_picture_will_do(shape: tuple[int, int]) -> None:
         assert (moved.image == 33).any()
 
 
-def test_an_example_has_its_backdrop_behind_the_garment_and_nobody_has_none() -> None:
+def test_an_example_has_its_backdrop_and_a_picture_of_nobody_has_none() -> None:
     def view(person: Sample, backdrop: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         example = make_example(person, 64, 2.0, STILL, [], np.random.default_rng(0), backdrop=backdrop)
         return np.asarray(example.image)
