@@ -24,7 +24,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -40,7 +40,7 @@ from hgrt.data.generated import scenery
 from hgrt.data.missing import no_data
 from hgrt.data.sample import People, Sample
 from hgrt.errors import EXIT_USAGE, HgrtError
-from hgrt.estimator import PoseEstimator
+from hgrt.estimator import Mark, PoseEstimator
 from hgrt.evaluation.export import write_json
 from hgrt.evaluation.sheet import contact_sheet, write_sheet
 from hgrt.files import written_whole
@@ -75,24 +75,34 @@ class Scene:
     people: tuple[Sample, ...] = ()
 
 
-Seen = tuple[Scene, list[Pose | None]]
-"""A scene, and the surest pose in each of its frames, None where there was not even a hint of one."""
+class Look(NamedTuple):
+    """What a search came to in a frame: how sure several looks are of the pose; 0 and None without a hint of one."""
+
+    sure: float
+    pose: Pose | None
+
+
+NOTHING = Look(0.0, None)
+
+Seen = tuple[Scene, list[Look]]
+"""A scene, and what was found in each of its frames."""
 
 
 class Searcher(Tracker):
     """A tracker that is never satisfied: it searches each frame as if nobody had been found before."""
 
-    surest: Pose | None = None
+    found: Look = NOTHING
 
-    def look(self, image: Image) -> Pose | None:
+    def look(self, image: Image) -> Look:
         """The frame's surest pose, whether or not it would do for a person."""
+        self.found = NOTHING
         self(image)
-        self._box = None
-        return self.surest
+        return self.found
 
-    def _closer(self, *given: Any) -> Pose | None:
-        self.surest = super()._closer(*given)
-        return self.surest
+    def _somebody(self, image: Image, pose: Pose, mark: Mark) -> bool:
+        if self._large(pose):
+            self.found = Look(self._sure(image, pose, mark), pose)
+        return False
 
 
 # Scenes
@@ -222,8 +232,8 @@ def still(image: Image, frames: int, rng: np.random.Generator) -> Iterator[Image
         yield noisy(image, NOISE, rng)
 
 
-def watch(estimator: PoseEstimator, image: Image, frames: int, rng: np.random.Generator) -> list[Pose | None]:
-    """The surest pose that a search comes to in each of `frames` frames of a still scene."""
+def watch(estimator: PoseEstimator, image: Image, frames: int, rng: np.random.Generator) -> list[Look]:
+    """What a search comes to in each of `frames` frames of a still scene."""
     searcher = Searcher(estimator)
     return [searcher.look(frame) for frame in still(image, frames, rng)]
 
@@ -244,22 +254,17 @@ def on_somebody(pose: Pose, people: Iterable[Sample]) -> bool:
 OUTCOMES = ("right", "elsewhere", "nobody")
 
 
-def outcome(poses: Iterable[Pose | None], found: float, people: Sequence[Sample]) -> str:
+def outcome(looks: Iterable[Look], found: float, people: Sequence[Sample]) -> str:
     """Whom the first pose that is at least `found` sure shows, one of `OUTCOMES`."""
-    for pose in poses:
-        if pose is not None and pose.confidence >= found:
+    for sure, pose in looks:
+        if pose is not None and sure >= found:
             return "right" if on_somebody(pose, people) else "elsewhere"
     return "nobody"
 
 
-def confidence(pose: Pose | None) -> float:
-    """How sure a pose is; 0 where there was no hint of one."""
-    return pose.confidence if pose else 0.0
-
-
 def shares(seen: Sequence[Seen], found: float, frames: int | None = None) -> dict[str, float]:
     """The share of each outcome among these scenes, over the first frames of each or all."""
-    outcomes = [outcome(poses[:frames], found, scene.people) for scene, poses in seen]
+    outcomes = [outcome(looks[:frames], found, scene.people) for scene, looks in seen]
     return {kind: outcomes.count(kind) / len(outcomes) for kind in OUTCOMES}
 
 
@@ -271,15 +276,15 @@ def false(nobody: Sequence[Seen], found: float) -> dict[str, float]:
 # What is shown and written
 
 
-def write_sheets(folder: Path, name: str, seen: Sequence[tuple[Scene, Pose | None]], size: int = 192) -> None:
+def write_sheets(folder: Path, name: str, seen: Sequence[tuple[Scene, Look]], size: int = 192) -> None:
     """NAME.png, or NAME-1.png and so on if it takes several, none of nothing; and the scenes' ids in NAME.txt."""
     (folder / f"{name}.txt").write_text("".join(f"{scene.id}\n" for scene, _ in seen), encoding="utf-8")
     for first in range(0, len(seen), SHEET):
         part = seen[first : first + SHEET]
-        tiles = [person_tile(scene.image, pose, size) for scene, pose in part]
+        tiles = [person_tile(scene.image, look.pose, size) for scene, look in part]
         captions = [
-            f"{first + k} {'nobody' if pose is None else f'{pose.confidence:.2f}'}\n{scene.id[-30:]}"
-            for k, (scene, pose) in enumerate(part)
+            f"{first + k} {'nobody' if look.pose is None else f'{look.sure:.2f}'}\n{scene.id[-30:]}"
+            for k, (scene, look) in enumerate(part)
         ]
         number = f"-{first // SHEET + 1}" if len(seen) > SHEET else ""
         write_sheet(folder / f"{name}{number}.png", contact_sheet(tiles, 8, captions))
@@ -331,14 +336,14 @@ def empty_row(nobody: Sequence[Seen], counts: Mapping[str, int], repeats: int) -
         "scenes": len(nobody),
         "false": false(nobody, FOUND),
         "frames_shown": sum(counts[scene.id] for scene, _ in nobody) / (len(nobody) * repeats),
-        "confidence": quantiles([confidence(poses[0]) for _, poses in nobody]),
-        "surest": quantiles([max(map(confidence, poses)) for _, poses in nobody]),
+        "confidence": quantiles([looks[0].sure for _, looks in nobody]),
+        "surest": quantiles([max(look.sure for look in looks) for _, looks in nobody]),
     }
 
 
 def people_row(somebody: Sequence[Seen]) -> dict[str, Any]:
     """What is written of pictures of people of one kind."""
-    sure = quantiles([confidence(poses[0]) for _, poses in somebody])
+    sure = quantiles([looks[0].sure for _, looks in somebody])
     return {"scenes": len(somebody), **shares(somebody, FOUND), "confidence": sure}
 
 
@@ -349,9 +354,9 @@ def measure(options: argparse.Namespace, estimator: PoseEstimator) -> dict[str, 
     somebody = [(one, watch(estimator, one.image, 1, rng)) for one in track(peopled, "people", console=console)]
     nobody, counts = [], {}
     for scene in track(empty, "empty", console=console):
-        poses = watch(estimator, scene.image, options.repeats, rng)
-        nobody.append((scene, poses))
-        alarm = outcome(poses, FOUND, ()) != "nobody"
+        looks = watch(estimator, scene.image, options.repeats, rng)
+        nobody.append((scene, looks))
+        alarm = outcome(looks, FOUND, ()) != "nobody"
         counts[scene.id] = shown(estimator, scene.image, options.repeats, rng) if alarm else 0
     write_looks(options.out, nobody, somebody)
     return {
@@ -364,8 +369,8 @@ def measure(options: argparse.Namespace, estimator: PoseEstimator) -> dict[str, 
             {"found": found, "false": false(nobody, found), **shares(somebody, found)} for found in THRESHOLDS
         ],
         "each": {
-            scene.id: [round(confidence(poses[0]), 3), round(max(map(confidence, poses)), 3)]
-            for scene, poses in (*nobody, *somebody)
+            scene.id: [round(looks[0].sure, 3), round(max(look.sure for look in looks), 3)]
+            for scene, looks in (*nobody, *somebody)
         },
     }
 
@@ -373,11 +378,12 @@ def measure(options: argparse.Namespace, estimator: PoseEstimator) -> dict[str, 
 def write_looks(folder: Path, nobody: Sequence[Seen], somebody: Sequence[Seen]) -> None:
     """The sheets: all empty scenes, those with a false alarm, and those with people by what was found."""
     folder.mkdir(parents=True, exist_ok=True)
-    alarms = [(scene, max(poses, key=confidence)) for scene, poses in nobody if outcome(poses, FOUND, ()) != "nobody"]
+    surest = [(scene, max(looks, key=lambda look: look.sure)) for scene, looks in nobody]
+    alarms = [(scene, look) for scene, look in surest if look.sure >= FOUND]
     write_sheets(folder, "alarms", alarms)
-    write_sheets(folder, "empty", [(scene, None) for scene, _ in nobody], 128)
+    write_sheets(folder, "empty", [(scene, NOTHING) for scene, _ in nobody], 128)
     for name, kind in zip(("found", "elsewhere", "missed"), OUTCOMES, strict=True):
-        of = [(scene, poses[0]) for scene, poses in somebody if outcome(poses, FOUND, scene.people) == kind]
+        of = [(scene, looks[0]) for scene, looks in somebody if outcome(looks, FOUND, scene.people) == kind]
         write_sheets(folder, name, of)
 
 

@@ -1,6 +1,7 @@
 """Where is the person? No second network: the pose network scores squares of the frame, then the pose is followed.
 
 A search looks at the whole frame and at squares along it, takes the one with the surest joints, and looks again closer.
+Somebody is there if looks at other squares find the same joints: what only looks like a person does so in one of them.
 Once somebody is found the next frame's box is drawn around the last joints, until they have been unsure for a while.
 As long as they are not quite sure, other places are looked at now and then, so that a mistake does not hold on.
 Looks that search are timed as the one stage "find"; the look that follows has the stages of the estimator.
@@ -9,6 +10,7 @@ Looks that search are timed as the one stage "find"; the look that follows has t
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,7 +20,8 @@ from hgrt.pose.geometry import MARGIN, Box, Image
 from hgrt.pose.pose import Pose
 
 HINT = 0.25  # confidence from which a square is worth a closer look
-FOUND = 0.80  # confidence from which a searched pose is a person
+FOUND = 0.66  # how sure several looks must be of one searched pose for it to be a person
+LEAST = 0.5  # of the network's input: a searched person's box is at least as large, since anything is found in a blur
 KEPT = 0.45  # confidence below which a followed person is not seen
 SETTLED = 0.84  # confidence from which a followed person needs no comparison
 DOUBTS = 4  # after so many frames below that, one other place is looked at
@@ -28,6 +31,8 @@ SEEN = 0.2  # joints surer than this draw the next box
 FOLLOW_PLACE, FOLLOW_SIZE = 0.75, 0.4  # share of the new box in the next one: people move faster than they grow
 STILL_PLACE, STILL_SIZE = 0.05, 0.1  # of the old box: as long as the new one differs by less, the old one stays
 CLOSER = 2  # times that a search looks again around what it found
+AGAIN = ((0.06, 0.04, 0.9), (0.06, -0.04, 1.1), (-0.06, 0.04, 1.1), (0, 0, 1.3))  # then so far aside and so large,
+SAME = 0.05  # where joints that lie no further apart are the same; all in sides of the found box
 PER_FRAME = 3  # squares looked at in each frame while nobody is there
 
 
@@ -50,6 +55,19 @@ def box_around(pose: Pose) -> Box | None:
     if np.count_nonzero(seen) < 4:
         return None
     return _on_grid(Box.around(pose.xy[seen], MARGIN))
+
+
+def agreed(pose: Pose, looks: Sequence[Pose]) -> float:
+    """How sure several looks are of one person, 0..1 and at most as sure as `pose`.
+
+    A joint is as sure as the less sure of `pose` and another look, 0 where they have it in different places; and so on
+    average over the looks.
+    """
+    scores = []
+    for other in looks:
+        same = np.linalg.norm(other.xy - pose.xy, axis=1) < SAME * pose.box.side
+        scores.append(np.where(same, np.minimum(pose.score, other.score), 0))
+    return replace(pose, score=np.mean(scores, axis=0)).confidence
 
 
 @dataclass(slots=True)
@@ -99,8 +117,10 @@ class Tracker:
         """One more square of the frame; whoever is found there if clearly surer than `pose`, else `pose`."""
         rival = self._closer(image, self._look(image, self._squares[0], mark), mark)
         self._squares.rotate(-1)
-        enough = max(FOUND, pose.confidence + BETTER)  # furniture is surer than somebody who walks out of the picture
-        return rival if rival is not None and rival.confidence >= enough else pose
+        if rival is None or rival.confidence < pose.confidence + BETTER:
+            return pose
+        # Furniture is surer than somebody who walks out of the picture.
+        return rival if self._somebody(image, rival, mark) else pose
 
     def _search(self, image: Image, mark: Mark) -> Pose | None:
         """Everywhere at once in the first frame, then a few squares a frame, so that an empty scene costs little."""
@@ -116,7 +136,7 @@ class Tracker:
             self._lost = None
         best = max((self._look(image, box, mark) for box in look), key=lambda pose: pose.confidence)
         pose = self._closer(image, best, mark)
-        if pose is None or pose.confidence < FOUND:
+        if pose is None or not self._somebody(image, pose, mark):
             return None
         self._box, self._unseen = box_around(pose), 0
         return pose
@@ -129,6 +149,19 @@ class Tracker:
                 return None
             pose = self._look(image, box, mark)
         return pose
+
+    def _somebody(self, image: Image, pose: Pose, mark: Mark) -> bool:
+        """Whether a searched pose is a person's."""
+        return self._large(pose) and pose.confidence >= FOUND and self._sure(image, pose, mark) >= FOUND
+
+    def _large(self, pose: Pose) -> bool:
+        return pose.box.side >= LEAST * self.estimator.backend.info.spec.input
+
+    def _sure(self, image: Image, pose: Pose, mark: Mark) -> float:
+        """How sure looks at other squares leave it that somebody is there: at most as sure as the pose itself."""
+        box = pose.box
+        squares = [Box(box.cx + x * box.side, box.cy + y * box.side, size * box.side) for x, y, size in AGAIN]
+        return agreed(pose, [self._look(image, square, mark) for square in squares])
 
     def _look(self, image: Image, box: Box, mark: Mark) -> Pose:
         """What the network finds in all of a square, be its own share what it may: people move."""

@@ -190,13 +190,13 @@ def test_a_lost_person_resets_the_smoothing() -> None:
             Told.resets += 1
             OneEuro.reset(self)
 
-    person = (32.0, 24.0, 30.0)
+    person = (128.0, 96.0, 120.0)
     sizes = [person, person, None, None, person]
 
     class Visits(Film):
         def __iter__(self) -> Iterator[Frame]:
             for i, who in enumerate(sizes):
-                yield Frame(picture(64, 48, who), i, i / 25, 0.0)
+                yield Frame(picture(256, 192, who), i, i / 25, 0.0)
 
     keep = Keep()
     summary = go(Visits(5), keep, tracker=Tracker(fake_estimator()), smooth=Told())

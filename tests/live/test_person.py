@@ -6,10 +6,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from fakes import SPEC, FakeBackend, fake_estimator, joints_of, painted_joints, picture, pose
-from hgrt.live.person import DOUBTS, FOUND, KEPT, SETTLED, Tracker, _between, box_around, candidates
-from hgrt.pose.geometry import Box, Image
+import hgrt.live.person as person_module
+from fakes import SPEC, WHERE, FakeBackend, fake_estimator, gaussians, joints_of, painted_joints, picture, pose
+from hgrt.live.person import (
+    DOUBTS,
+    FOUND,
+    KEPT,
+    LEAST,
+    SAME,
+    SETTLED,
+    Tracker,
+    _between,
+    agreed,
+    box_around,
+    candidates,
+)
+from hgrt.pose.geometry import Array, Box, Image
 from hgrt.pose.heatmaps import Maps
 from hgrt.pose.pose import Pose
 
@@ -52,10 +68,47 @@ def test_a_small_person_is_found_anywhere(width: int, height: int, place: tuple[
 
 
 @pytest.mark.parametrize("crop", [0.8, 1.0, 1.25])
-@pytest.mark.parametrize("tall", [60, 120, 240, 350])
+@pytest.mark.parametrize("tall", [72, 120, 240, 350])
 def test_people_of_any_size_are_found(tall: int, crop: float) -> None:
     person = (350.0, 180.0, float(tall))
     assert_on(first_found(make(crop)[0], picture(640, 360, person)), person)
+
+
+def test_whoever_the_network_would_see_enlarged_more_than_twice_is_not_searched() -> None:
+    tracker = make()[0]
+    for i in range(PATIENCE):
+        assert tracker(picture(640, 360, (350.0, 180.0, 60.0), seed=i)) is None
+    assert SPEC.input * LEAST > 1.4 * 60
+
+
+def test_what_only_one_square_shows_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that is sure of the same pose in every square, whatever is there: its joints move with the square."""
+    maps = gaussians(WHERE * [12, 24] + 23.5, SPEC.heatmap, 0.95)
+    tracker = Tracker(fake_estimator(FakeBackend(lambda crop: maps)))
+    image = picture(640, 360)
+    for _ in range(PATIENCE):
+        assert tracker(image) is None
+    monkeypatch.setattr(person_module, "AGAIN", ((0, 0, 1),))  # a look at the same square shows the same again
+    assert first_found(tracker, image).confidence > FOUND
+
+
+@given(hnp.arrays(float, (3, 16), elements=st.floats(0, 1)), hnp.arrays(float, (3, 16), elements=st.floats(0, 0.2)))
+def test_looks_that_agree_are_at_most_as_sure_as_the_pose(scores: Array, away: Array) -> None:
+    first, *others = (Pose(100 * WHERE + 100 + [[100 * far, 0] for far in row], score, np.ones(16), Box(100, 100, 100))
+                      for score, row in zip(scores, away, strict=True))  # fmt: skip
+    sure = agreed(first, others)
+    assert 0 <= sure <= first.confidence + 1e-9
+    assert agreed(first, [first]) == pytest.approx(first.confidence)
+    assert sure <= np.mean([agreed(first, [other]) for other in others]) + 1e-9
+
+
+def test_a_joint_counts_as_the_less_sure_look_has_it_and_only_where_both_have_it() -> None:
+    surest = pose(score=0.9, box=Box(100, 100, 200))
+    assert agreed(surest, [replace(surest, score=np.full(16, 0.7))]) == pytest.approx(0.7)
+    near, far = (replace(surest, xy=surest.xy + [0, 200 * share]) for share in (0.9 * SAME, 1.1 * SAME))
+    assert agreed(surest, [near]) == pytest.approx(0.9)
+    assert agreed(surest, [far]) == 0
+    assert agreed(surest, [near, far]) == pytest.approx(0.45)
 
 
 @pytest.mark.parametrize("crop", [0.8, 1.25])
