@@ -23,6 +23,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,33 +77,38 @@ class Scene:
 
 
 class Look(NamedTuple):
-    """What a search came to in a frame: how sure several looks are of the pose; 0 and None without a hint of one."""
+    """A pose that a search came to, and how sure several looks are of it; None and 0 without a hint of one."""
 
     sure: float
     pose: Pose | None
 
 
-NOTHING = Look(0.0, None)
-
-Seen = tuple[Scene, list[Look]]
-"""A scene, and what was found in each of its frames."""
+Seen = tuple[Scene, list[list[Look]]]
+"""A scene, and what a search came to in each of its frames, in that order."""
 
 
 class Searcher(Tracker):
     """A tracker that is never satisfied: it searches each frame as if nobody had been found before."""
 
-    found: Look = NOTHING
+    def __init__(self, estimator: PoseEstimator) -> None:
+        super().__init__(estimator)
+        self._found: list[Look] = []
 
-    def look(self, image: Image) -> Look:
-        """The frame's surest pose, whether or not it would do for a person."""
-        self.found = NOTHING
+    def look(self, image: Image) -> list[Look]:
+        """The frame's poses, whether or not they would do for a person."""
+        self._found = []
         self(image)
-        return self.found
+        return self._found
 
     def _somebody(self, image: Image, pose: Pose, mark: Mark) -> bool:
         if self._large(pose):
-            self.found = Look(self._sure(image, pose, mark), pose)
+            self._found.append(Look(self._sure(image, pose, mark), pose))
         return False
+
+
+def surest(looks: Iterable[Look]) -> Look:
+    """The one of these poses that is most of a person."""
+    return max(looks, key=lambda look: look.sure, default=Look(0.0, None))
 
 
 # Scenes
@@ -232,7 +238,7 @@ def still(image: Image, frames: int, rng: np.random.Generator) -> Iterator[Image
         yield noisy(image, NOISE, rng)
 
 
-def watch(estimator: PoseEstimator, image: Image, frames: int, rng: np.random.Generator) -> list[Look]:
+def watch(estimator: PoseEstimator, image: Image, frames: int, rng: np.random.Generator) -> list[list[Look]]:
     """What a search comes to in each of `frames` frames of a still scene."""
     searcher = Searcher(estimator)
     return [searcher.look(frame) for frame in still(image, frames, rng)]
@@ -254,9 +260,9 @@ def on_somebody(pose: Pose, people: Iterable[Sample]) -> bool:
 OUTCOMES = ("right", "elsewhere", "nobody")
 
 
-def outcome(looks: Iterable[Look], found: float, people: Sequence[Sample]) -> str:
+def outcome(frames: Iterable[Iterable[Look]], found: float, people: Sequence[Sample]) -> str:
     """Whom the first pose that is at least `found` sure shows, one of `OUTCOMES`."""
-    for sure, pose in looks:
+    for sure, pose in chain.from_iterable(frames):
         if pose is not None and sure >= found:
             return "right" if on_somebody(pose, people) else "elsewhere"
     return "nobody"
@@ -336,14 +342,14 @@ def empty_row(nobody: Sequence[Seen], counts: Mapping[str, int], repeats: int) -
         "scenes": len(nobody),
         "false": false(nobody, FOUND),
         "frames_shown": sum(counts[scene.id] for scene, _ in nobody) / (len(nobody) * repeats),
-        "confidence": quantiles([looks[0].sure for _, looks in nobody]),
-        "surest": quantiles([max(look.sure for look in looks) for _, looks in nobody]),
+        "confidence": quantiles([surest(frames[0]).sure for _, frames in nobody]),
+        "surest": quantiles([surest(chain(*frames)).sure for _, frames in nobody]),
     }
 
 
 def people_row(somebody: Sequence[Seen]) -> dict[str, Any]:
     """What is written of pictures of people of one kind."""
-    sure = quantiles([looks[0].sure for _, looks in somebody])
+    sure = quantiles([surest(frames[0]).sure for _, frames in somebody])
     return {"scenes": len(somebody), **shares(somebody, FOUND), "confidence": sure}
 
 
@@ -369,8 +375,8 @@ def measure(options: argparse.Namespace, estimator: PoseEstimator) -> dict[str, 
             {"found": found, "false": false(nobody, found), **shares(somebody, found)} for found in THRESHOLDS
         ],
         "each": {
-            scene.id: [round(looks[0].sure, 3), round(max(look.sure for look in looks), 3)]
-            for scene, looks in (*nobody, *somebody)
+            scene.id: [round(surest(frames[0]).sure, 3), round(surest(chain(*frames)).sure, 3)]
+            for scene, frames in (*nobody, *somebody)
         },
     }
 
@@ -378,12 +384,12 @@ def measure(options: argparse.Namespace, estimator: PoseEstimator) -> dict[str, 
 def write_looks(folder: Path, nobody: Sequence[Seen], somebody: Sequence[Seen]) -> None:
     """The sheets: all empty scenes, those with a false alarm, and those with people by what was found."""
     folder.mkdir(parents=True, exist_ok=True)
-    surest = [(scene, max(looks, key=lambda look: look.sure)) for scene, looks in nobody]
-    alarms = [(scene, look) for scene, look in surest if look.sure >= FOUND]
+    best = [(scene, surest(chain(*frames))) for scene, frames in nobody]
+    alarms = [(scene, look) for scene, look in best if look.sure >= FOUND]
     write_sheets(folder, "alarms", alarms)
-    write_sheets(folder, "empty", [(scene, NOTHING) for scene, _ in nobody], 128)
+    write_sheets(folder, "empty", [(scene, surest([])) for scene, _ in nobody], 128)
     for name, kind in zip(("found", "elsewhere", "missed"), OUTCOMES, strict=True):
-        of = [(scene, looks[0]) for scene, looks in somebody if outcome(looks, FOUND, scene.people) == kind]
+        of = [(scene, surest(frames[0])) for scene, frames in somebody if outcome(frames, FOUND, scene.people) == kind]
         write_sheets(folder, name, of)
 
 

@@ -141,7 +141,7 @@ def test_a_searcher_finds_the_person_in_every_frame_anew(nobody: ModuleType) -> 
     searcher, image = nobody.Searcher(fake_estimator(backend)), picture(640, 400, PERSON)
     looks, calls = [], []
     for _ in range(8):
-        looks.append(searcher.look(image))
+        looks.append(nobody.surest(searcher.look(image)))
         calls.append(backend.calls)
     assert looks[0].sure > 0.8
     assert nobody.on_somebody(looks[0].pose, [sample()])
@@ -150,7 +150,8 @@ def test_a_searcher_finds_the_person_in_every_frame_anew(nobody: ModuleType) -> 
 
 def test_an_empty_scene_has_no_hint(nobody: ModuleType) -> None:
     looks = nobody.watch(fake_estimator(), picture(640, 400), 3, np.random.default_rng(0))
-    assert looks == [(0.0, None)] * 3
+    assert looks == [[], [], []]
+    assert nobody.surest([]) == (0.0, None)
     assert nobody.shown(fake_estimator(), picture(640, 400), 3, np.random.default_rng(0)) == 0
 
 
@@ -162,32 +163,32 @@ def test_a_still_scene_begins_as_it_is_and_goes_on_with_fresh_noise(nobody: Modu
     assert (second != third).any()
 
 
-NOTHING = (0.0, None)
 HERE = (0.6, pose(joints_of(PERSON), 0.8))
 THERE = (0.7, pose(joints_of((100.0, 200.0, 200.0)), 0.8))
 
 
 @pytest.mark.parametrize(
-    ("looks", "found", "wanted"),
+    ("frames", "found", "wanted"),
     [
-        ([NOTHING], 0.0, "nobody"),
-        ([HERE], 0.5, "right"),
-        ([HERE], 0.65, "nobody"),
-        ([NOTHING, HERE, THERE], 0.5, "right"),
-        ([THERE, HERE], 0.5, "elsewhere"),
-        ([HERE, THERE], 0.65, "elsewhere"),  # the first that is sure enough is the one that would be followed
+        ([[]], 0.0, "nobody"),
+        ([[HERE]], 0.5, "right"),
+        ([[HERE]], 0.65, "nobody"),
+        ([[], [HERE], [THERE]], 0.5, "right"),
+        ([[HERE, THERE]], 0.5, "right"),
+        ([[THERE], [HERE]], 0.5, "elsewhere"),
+        ([[HERE, THERE]], 0.65, "elsewhere"),  # the first that is sure enough is the one that would be followed
     ],
 )
 def test_what_was_found_is_right_elsewhere_or_nobody(
-    nobody: ModuleType, looks: list[Any], found: float, wanted: str
+    nobody: ModuleType, frames: list[Any], found: float, wanted: str
 ) -> None:
-    assert nobody.outcome(looks, found, [sample()]) == wanted
-    assert nobody.outcome(looks, found, []) == ("nobody" if wanted == "nobody" else "elsewhere")
+    assert nobody.outcome(frames, found, [sample()]) == wanted
+    assert nobody.outcome(frames, found, []) == ("nobody" if wanted == "nobody" else "elsewhere")
 
 
 def test_shares_are_of_the_first_frames_or_of_all(nobody: ModuleType) -> None:
     scene = nobody.Scene("s", "made", sample().image, (sample(),))
-    seen = [(scene, [NOTHING, HERE]), (scene, [HERE, THERE])]
+    seen = [(scene, [[], [HERE]]), (scene, [[HERE], [THERE]])]
     assert nobody.shares(seen, 0.5, 1) == {"right": 0.5, "elsewhere": 0.0, "nobody": 0.5}
     assert nobody.shares(seen, 0.5) == {"right": 1.0, "elsewhere": 0.0, "nobody": 0.0}
     assert nobody.false(seen, 0.5) == {"first": 0.5, "any": 1.0}

@@ -1,6 +1,6 @@
 """Where is the person? No second network: the pose network scores squares of the frame, then the pose is followed.
 
-A search looks at the whole frame and at squares along it, takes the one with the surest joints, and looks again closer.
+A search looks at the whole frame and at squares along it, and again closer where joints are surest.
 Somebody is there if looks at other squares find the same joints: what only looks like a person does so in one of them.
 Once somebody is found the next frame's box is drawn around the last joints, until they have been unsure for a while.
 As long as they are not quite sure, other places are looked at now and then, so that a mistake does not hold on.
@@ -33,7 +33,8 @@ STILL_PLACE, STILL_SIZE = 0.05, 0.1  # of the old box: as long as the new one di
 CLOSER = 2  # times that a search looks again around what it found
 AGAIN = ((0.06, 0.04, 0.9), (0.06, -0.04, 1.1), (-0.06, 0.04, 1.1), (0, 0, 1.3))  # then so far aside and so large,
 SAME = 0.05  # where joints that lie no further apart are the same; all in sides of the found box
-PER_FRAME = 3  # squares looked at in each frame while nobody is there
+TRIES = 4  # squares that are looked at closer when the whole frame is searched
+PER_FRAME = 3  # squares looked at in each frame while nobody is there, the surest of which is looked at closer
 
 
 def candidates(width: int, height: int) -> list[Box]:
@@ -127,19 +128,20 @@ class Tracker:
         size = (image.shape[1], image.shape[0])
         if size != self._size:
             self._size, self._squares = size, deque(candidates(*size))
-            look = list(self._squares)
+            look, tries = list(self._squares), TRIES
         else:
-            look = list(self._squares)[:PER_FRAME]
+            look, tries = list(self._squares)[:PER_FRAME], 1
             self._squares.rotate(-PER_FRAME)
         if self._lost is not None:
             look.append(self._lost)  # where somebody was is the first place to look again
             self._lost = None
-        best = max((self._look(image, box, mark) for box in look), key=lambda pose: pose.confidence)
-        pose = self._closer(image, best, mark)
-        if pose is None or not self._somebody(image, pose, mark):
-            return None
-        self._box, self._unseen = box_around(pose), 0
-        return pose
+        hints = sorted((self._look(image, box, mark) for box in look), key=lambda pose: pose.confidence, reverse=True)
+        for hint in hints[:tries]:
+            pose = self._closer(image, hint, mark)
+            if pose is not None and self._somebody(image, pose, mark):
+                self._box, self._unseen = box_around(pose), 0
+                return pose
+        return None
 
     def _closer(self, image: Image, pose: Pose, mark: Mark) -> Pose | None:
         """What stands where `pose` hints at somebody, looked at in a box of its own; None if it is no hint."""
