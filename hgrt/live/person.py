@@ -31,8 +31,8 @@ SEEN = 0.2  # joints surer than this draw the next box
 FOLLOW_PLACE, FOLLOW_SIZE = 0.75, 0.4  # share of the new box in the next one: people move faster than they grow
 STILL_PLACE, STILL_SIZE = 0.05, 0.1  # of the old box: as long as the new one differs by less, the old one stays
 CLOSER = 2  # times that a search looks again around what it found
-AGAIN = ((0.06, 0.04, 0.9), (0.06, -0.04, 1.1), (-0.06, 0.04, 1.1), (0, 0, 1.3))  # then so far aside and so large,
-SAME = 0.05  # where joints that lie no further apart are the same; all in sides of the found box
+AGAIN = ((0.06, 0.04, 0.9), (0.06, -0.04, 1.1), (-0.06, 0.04, 1.1), (0, 0, 1.3))  # further looks: x, y, size in sides
+SAME = 0.05  # of the box's side: joints no further apart are the same
 TRIES = 4  # squares that are looked at closer when the whole frame is searched
 PER_FRAME = 3  # squares looked at in each frame while nobody is there, the surest of which is looked at closer
 
