@@ -84,12 +84,29 @@ def test_whoever_the_network_would_see_enlarged_more_than_twice_is_not_searched(
 def test_what_only_one_square_shows_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that is sure of the same pose in every square, whatever is there: its joints move with the square."""
     maps = gaussians(WHERE * [12, 24] + 23.5, SPEC.heatmap, 0.95)
-    tracker = Tracker(fake_estimator(FakeBackend(lambda crop: maps)))
-    image = picture(640, 360)
+    backend = FakeBackend(lambda crop: maps)
+    tracker, image, looks = Tracker(fake_estimator(backend)), picture(640, 360), []
     for _ in range(PATIENCE):
+        before = backend.seen
         assert tracker(image) is None
+        looks.append(backend.seen - before)
+    assert max(looks) <= 60 and max(looks[1:]) <= 10, looks
     monkeypatch.setattr(person_module, "AGAIN", ((0, 0, 1),))  # a look at the same square shows the same again
     assert first_found(tracker, image).confidence > FOUND
+
+
+def test_where_the_surest_square_shows_nobody_the_next_ones_are_tried() -> None:
+    """In large squares something that moves with them is surer than the person whom the small ones show."""
+    person, estimator = (200.0, 200.0, 120.0), fake_estimator()
+
+    def poses(image: Image, boxes: list[Box], mark: object) -> list[Pose]:
+        (box,) = boxes
+        if box.side > 300:
+            return [pose(joints_of((box.cx, box.cy, 0.7 * box.side)), 0.95, box)]
+        return [pose(joints_of(person), 0.85, box)]
+
+    estimator.poses = poses  # type: ignore[assignment,method-assign]
+    assert_on(Tracker(estimator)(picture(400, 400)), person)
 
 
 @given(hnp.arrays(float, (3, 16), elements=st.floats(0, 1)), hnp.arrays(float, (3, 16), elements=st.floats(0, 0.2)))
