@@ -101,8 +101,7 @@ class Searcher(Tracker):
         return self._found
 
     def _somebody(self, image: Image, pose: Pose, mark: Mark) -> bool:
-        if self._large(pose):
-            self._found.append(Look(self._sure(image, pose, mark), pose))
+        self._found.append(Look(self._sure(image, pose, mark), pose))
         return False
 
 
@@ -260,12 +259,17 @@ def on_somebody(pose: Pose, people: Iterable[Sample]) -> bool:
 OUTCOMES = ("right", "elsewhere", "nobody")
 
 
+def chosen(frames: Iterable[Iterable[Look]], found: float) -> Look | None:
+    """The first pose that is at least `found` sure: the one that would be followed."""
+    return next((Look(sure, pose) for sure, pose in chain.from_iterable(frames) if sure >= found), None)
+
+
 def outcome(frames: Iterable[Iterable[Look]], found: float, people: Sequence[Sample]) -> str:
-    """Whom the first pose that is at least `found` sure shows, one of `OUTCOMES`."""
-    for sure, pose in chain.from_iterable(frames):
-        if pose is not None and sure >= found:
-            return "right" if on_somebody(pose, people) else "elsewhere"
-    return "nobody"
+    """Whom the chosen pose shows, one of `OUTCOMES`."""
+    look = chosen(frames, found)
+    if look is None or look.pose is None:
+        return "nobody"
+    return "right" if on_somebody(look.pose, people) else "elsewhere"
 
 
 def shares(seen: Sequence[Seen], found: float, frames: int | None = None) -> dict[str, float]:
@@ -389,7 +393,8 @@ def write_looks(folder: Path, nobody: Sequence[Seen], somebody: Sequence[Seen]) 
     write_sheets(folder, "alarms", alarms)
     write_sheets(folder, "empty", [(scene, surest([])) for scene, _ in nobody], 128)
     for name, kind in zip(("found", "elsewhere", "missed"), OUTCOMES, strict=True):
-        of = [(scene, surest(frames[0])) for scene, frames in somebody if outcome(frames, FOUND, scene.people) == kind]
+        seen = [one for one in somebody if outcome(one[1], FOUND, one[0].people) == kind]
+        of = [(scene, chosen(frames, FOUND) or surest(frames[0])) for scene, frames in seen]
         write_sheets(folder, name, of)
 
 

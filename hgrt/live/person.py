@@ -64,11 +64,9 @@ def agreed(pose: Pose, looks: Sequence[Pose]) -> float:
     A joint is as sure as the less sure of `pose` and another look, 0 where they have it in different places; and so on
     average over the looks.
     """
-    scores = []
-    for other in looks:
-        same = np.linalg.norm(other.xy - pose.xy, axis=1) < SAME * pose.box.side
-        scores.append(np.where(same, np.minimum(pose.score, other.score), 0))
-    return replace(pose, score=np.mean(scores, axis=0)).confidence
+    xy, score = np.stack([look.xy for look in looks]), np.stack([look.score for look in looks])
+    same = np.linalg.norm(xy - pose.xy, axis=2) < SAME * pose.box.side
+    return replace(pose, score=np.where(same, np.minimum(pose.score, score), 0).mean(axis=0)).confidence
 
 
 @dataclass(slots=True)
@@ -154,14 +152,15 @@ class Tracker:
 
     def _somebody(self, image: Image, pose: Pose, mark: Mark) -> bool:
         """Whether a searched pose is a person's."""
-        return self._large(pose) and pose.confidence >= FOUND and self._sure(image, pose, mark) >= FOUND
-
-    def _large(self, pose: Pose) -> bool:
-        return pose.box.side >= LEAST * self.estimator.backend.info.spec.input
+        return pose.confidence >= FOUND and self._sure(image, pose, mark) >= FOUND
 
     def _sure(self, image: Image, pose: Pose, mark: Mark) -> float:
-        """How sure looks at other squares leave it that somebody is there: at most as sure as the pose itself."""
+        """How sure looks at other squares leave it that somebody is there: at most as sure as the pose itself; 0 of
+        whoever is too small.
+        """
         box = pose.box
+        if box.side < LEAST * self.estimator.backend.info.spec.input:
+            return 0.0
         squares = [Box(box.cx + x * box.side, box.cy + y * box.side, size * box.side) for x, y, size in AGAIN]
         return agreed(pose, [self._look(image, square, mark) for square in squares])
 

@@ -111,8 +111,9 @@ def test_where_the_surest_square_shows_nobody_the_next_ones_are_tried() -> None:
 
 @given(hnp.arrays(float, (3, 16), elements=st.floats(0, 1)), hnp.arrays(float, (3, 16), elements=st.floats(0, 0.2)))
 def test_looks_that_agree_are_at_most_as_sure_as_the_pose(scores: Array, away: Array) -> None:
-    first, *others = (Pose(100 * WHERE + 100 + [[100 * far, 0] for far in row], score, np.ones(16), Box(100, 100, 100))
-                      for score, row in zip(scores, away, strict=True))  # fmt: skip
+    box = Box(100, 100, 100)
+    places = [box.side * (WHERE + 1 + np.stack([row, 0 * row], axis=1)) for row in away]
+    first, *others = (Pose(xy, score, np.ones(16), box) for xy, score in zip(places, scores, strict=True))
     sure = agreed(first, others)
     assert 0 <= sure <= first.confidence + 1e-9
     assert agreed(first, [first]) == pytest.approx(first.confidence)
