@@ -57,6 +57,7 @@ from hgrt.pose.geometry import Box, crop, inside  # noqa: E402
 from hgrt.pose.heatmaps import Keypoints, Maps, decode, peaks, smoothed  # noqa: E402
 from hgrt.pose.skeleton import MPII  # noqa: E402
 from hgrt.runtime.base import asset  # noqa: E402
+from hgrt.runtime.library import load_library, open_log  # noqa: E402
 from networks import lively as make  # noqa: E402
 from runtime.make_golden import LITE, NETWORKS, crops, files  # noqa: E402
 
@@ -478,20 +479,8 @@ def test_no_other_file_is_taken_for_an_engine_file(engines: dict[Variant, Path],
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
 @each_engine
 def test_tensorrt_takes_the_file_as_it_is(variant: Variant, engines: dict[Variant, Path]) -> None:
-    import tensorrt_rtx as trt
-
-    class Log(trt.ILogger):
-        """Keeps what is worse than information."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.lines: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.WARNING:
-                self.lines.append(message)
-
-    log = Log()
+    library = load_library("rtx")
+    trt, log = library.module, open_log(library)  # another log would hear nothing where tests before made a builder
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
@@ -504,11 +493,11 @@ def test_tensorrt_takes_the_file_as_it_is(variant: Variant, engines: dict[Varian
         profile.set_shape(CROPS, (1, 192, 192, 3), (2, 192, 192, 3), (MAX_BATCH, 192, 192, 3))
     assert config.add_optimization_profile(profile) == 0
     plan = builder.build_serialized_network(network, config)
-    assert plan is not None and plan.nbytes > 100_000, log.lines
+    assert plan is not None and plan.nbytes > 100_000, log.errors()
     inputs = {network.get_input(i).name: network.get_input(i).dtype for i in range(network.num_inputs)}
     outputs = {network.get_output(i).name: network.get_output(i).dtype for i in range(network.num_outputs)}
     expected = {FRAME: trt.uint8, AFFINES: trt.float32} if variant[2] else {CROPS: trt.uint8}
     assert inputs == expected and outputs == {HEATMAPS: trt.float32, KEYPOINTS: trt.float32}
     half = [layer for layer in network if layer.type == trt.LayerType.CONVOLUTION]
     assert {layer.get_output(0).dtype for layer in half} == {trt.float16 if variant[1] == "fp16" else trt.float32}
-    assert log.lines == []
+    assert log.errors() == ""
