@@ -1,12 +1,13 @@
-"""Are legs drawn that a picture does not show? From which score a joint is worth drawing.
+"""Are legs drawn that a picture does not show? From which scores joints are worth drawing.
 
     python benchmarks/half_figures.py --data DATA/webcam --data DATA/coco --data DATA/lspet --out FOLDER
 
 Half figures are upright people of the split val, whole to the feet, whose picture is cut below the hips, and those
 whose hips are labelled and legs are not, where the box reaches the picture's lower edge. Each is looked at in the
-square around the joints that are left. Their knees and ankles cannot be right. For every threshold: how many of these
-are drawn, and how many of the labelled joints of everybody in the sets, in the labelled box, right by PCKh@0.5 or
-wrong, still are. FOLDER gets half-figures.json.
+square around the joints that are left. Their knees and ankles cannot be right. Of the same people, cut below the knees,
+ankles cannot be right, and knees should not be lost. For every threshold of `hgrt.draw.shown`: how many of these
+joints are drawn, and how many of the labelled joints of everybody in the sets, in the labelled box, right by PCKh@0.5
+or wrong; for that in use also how many by their own scores alone. FOLDER gets half-figures.json.
 
 Exit codes: 0, 2 wrong usage.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,25 +25,41 @@ import cv2
 import numpy as np
 from clips import WIDTH, provenance
 from nobody import opened
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from hgrt.data.sample import Sample
-from hgrt.draw import HIDDEN
+from hgrt.draw import HIDDEN, shown
 from hgrt.errors import EXIT_USAGE, HgrtError
 from hgrt.estimator import PoseEstimator
 from hgrt.evaluation.export import write_json
 from hgrt.files import written_whole
-from hgrt.pose.geometry import MARGIN, Box
+from hgrt.pose.geometry import MARGIN, Array, Box
 from hgrt.pose.skeleton import MPII
 
-LEGS = MPII.indices([name for name in MPII.joints if name.endswith(("knee", "ankle"))])
-HIPS, SHOULDERS = (MPII.indices([f"{side}_{name}" for side in "rl"]) for name in ("hip", "shoulder"))
+HIPS, SHOULDERS, KNEES, ANKLES = (
+    MPII.indices([f"{side}_{name}" for side in "rl"]) for name in ("hip", "shoulder", "knee", "ankle")
+)
+LEGS = KNEES + ANKLES
+KINDS = {
+    "absent": "legs, cut off above",
+    "feet": "ankles, cut off above",
+    "knees": "knees just above the cut",
+    "right": "joints that are right",
+    "wrong": "that are wrong",
+}
+"""Joints that are told apart, as the table calls them; `knees` only those that are right."""
 BELOW = 0.1  # of the torso: how far below the lower hip a picture is cut
-NEAR = 0.5  # head sizes that a knee lies below the cut at least, so that nothing of it is left
+NEAR = 0.5  # head sizes that what is cut off lies below the cut at least, so that nothing of it is left
+SHIN = 0.35  # of the way from the lower knee to the higher ankle, where a picture is cut below the knees
 RIGHT = 0.5  # head sizes
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 11))
+
+
+Found = list[tuple[Array, NDArray[np.bool_]]]
+"""Scores of a pose's joints (16,), and which of them belong to a kind (16,)."""
 
 
 def half_figure(person: Sample) -> Sample | None:
@@ -52,60 +69,94 @@ def half_figure(person: Sample) -> Sample | None:
         return None
     if not known[LEGS].any():
         cut = float(len(person.image))
-        if person.box.cy + person.box.side / 2 < cut - 1:
-            return None
-    else:
-        hips, torso = xy[HIPS, 1].max(), xy[HIPS].mean(axis=0) - xy[SHOULDERS].mean(axis=0)
-        cut = float(np.ceil(hips + BELOW * torso[1]))
-        upright = torso[1] > abs(torso[0]) and xy[SHOULDERS, 1].max() < xy[HIPS, 1].min()
-        if not upright or not known[LEGS].all() or xy[LEGS, 1].min() < cut + NEAR * person.normalize:
-            return None
-    left = known & (xy[:, 1] < cut)
-    box = Box.around(xy[left], MARGIN)
+        return _above(person, cut) if person.box.cy + person.box.side / 2 >= cut - 1 else None
+    torso = xy[HIPS].mean(axis=0) - xy[SHOULDERS].mean(axis=0)
+    cut = float(np.ceil(xy[HIPS, 1].max() + BELOW * torso[1]))
+    apart = xy[LEGS, 1].min() >= cut + NEAR * person.normalize
+    return _above(person, cut) if _whole_and_upright(person) and apart else None
+
+
+def without_feet(person: Sample) -> Sample | None:
+    """A person down to the shins in what is left of the picture, None of whom cannot be cut so; see the module."""
+    knee, ankle = person.joints[KNEES, 1].max(), person.joints[ANKLES, 1].min()
+    cut = float(np.ceil(knee + SHIN * (ankle - knee)))
+    apart = ankle >= cut + NEAR * person.normalize
+    return _above(person, cut) if _whole_and_upright(person) and apart else None
+
+
+def _whole_and_upright(person: Sample) -> bool:
+    known, xy = person.labelled, person.joints
+    torso = xy[HIPS].mean(axis=0) - xy[SHOULDERS].mean(axis=0)
+    upright = torso[1] > abs(torso[0]) and xy[SHOULDERS, 1].max() < xy[HIPS, 1].min()
+    return bool(known[HIPS + SHOULDERS + LEGS].all() and upright)
+
+
+def _above(person: Sample, cut: float) -> Sample:
+    """The person in the rows above `cut`, in the square around the labelled joints that are left."""
+    left = person.labelled & (person.joints[:, 1] < cut)
+    box = Box.around(person.joints[left], MARGIN)
     visible, evaluate = person.visible & left, person.evaluate & left
     return replace(person, image=person.image[: int(cut)], labelled=left, visible=visible, evaluate=evaluate, box=box)
 
 
 def measure(options: argparse.Namespace, estimator: PoseEstimator) -> dict[str, Any]:
     """The share drawn from each threshold up, of each kind of joint."""
-    halves = 0
-    scores: dict[str, list[float]] = {"absent": [], "right": [], "wrong": []}
+    halves, shins = 0, 0
+    found: dict[str, Found] = {kind: [] for kind in KINDS}
+
+    def look(person: Sample) -> tuple[Array, NDArray[np.bool_]]:
+        pose = estimator(person.image, person.box)
+        return pose.score, np.linalg.norm(pose.xy - person.joints, axis=1) <= RIGHT * person.normalize
+
     everybody = [people.get(row) for people in opened(options.data, "val") for row in range(len(people))]
     for person in track(everybody, "looking", console=Console(stderr=True)):
-        pose = estimator(person.image, person.box)
-        right = np.linalg.norm(pose.xy - person.joints, axis=1) <= RIGHT * person.normalize
-        scores["right"] += pose.score[person.evaluate & right].tolist()
-        scores["wrong"] += pose.score[person.evaluate & ~right].tolist()
-        half = half_figure(person)
+        score, right = look(person)
+        found["right"].append((score, person.evaluate & right))
+        found["wrong"].append((score, person.evaluate & ~right))
+        half, shin = half_figure(person), without_feet(person)
         if half is not None:
             halves += 1
-            scores["absent"] += estimator(half.image, half.box).score[LEGS].tolist()
+            found["absent"].append((look(half)[0], among(LEGS)))
+        if shin is not None:
+            shins += 1
+            score, right = look(shin)
+            found["feet"].append((score, among(ANKLES)))
+            found["knees"].append((score, among(KNEES) & shin.labelled & right))
     if not halves:
         raise HgrtError("There are no half figures in these data.", "Nobody could be cut below the hips.")
     return {
         "people": len(everybody),
         "half_figures": halves,
-        "joints": {kind: len(found) for kind, found in scores.items()},
+        "without_feet": shins,
+        "joints": {kind: sum(int(which.sum()) for _, which in seen) for kind, seen in found.items()},
         "drawn_from": HIDDEN,
+        "alone": {kind: share(np.greater_equal, HIDDEN, seen) for kind, seen in found.items()},
         "drawn": {
-            f"{bound:g}": {kind: share_from(bound, found) for kind, found in scores.items()} for bound in THRESHOLDS
+            f"{bound:g}": {kind: share(shown, bound, seen) for kind, seen in found.items()} for bound in THRESHOLDS
         },
     }
 
 
-def share_from(bound: float, scores: Sequence[float]) -> float | None:
-    """How many of the scores reach the bound; None of none."""
-    return round(float(np.mean([score >= bound for score in scores])), 4) if scores else None
+def among(joints: Sequence[int]) -> NDArray[np.bool_]:
+    """Those joints, (16,)."""
+    return np.isin(np.arange(len(MPII)), joints)
+
+
+def share(rule: Callable[[Array, float], NDArray[np.bool_]], bound: float, found: Found) -> float | None:
+    """How many of the joints are drawn by a rule; None of none."""
+    each = [rule(score, bound)[which] for score, which in found]
+    joints = np.concatenate(each) if each else np.zeros(0)
+    return round(float(joints.mean()), 4) if len(joints) else None
 
 
 def table(result: dict[str, Any]) -> Table:
     """For the terminal: a row for each threshold, percent."""
-    title = f"joints drawn, of {result['half_figures']} half figures and {result['people']} people, percent"
+    title = f"joints drawn of {result['people']} people, {result['half_figures']} of them cut below the hips, percent"
     made = Table("score from", box=None, header_style="dim", title=title)
-    for column in ("legs not in the picture", "joints that are right", "that are wrong"):
+    for column in KINDS.values():
         made.add_column(column, justify="right")
-    for bound, row in result["drawn"].items():
-        shares = (row[kind] for kind in ("absent", "right", "wrong"))
+    for bound, row in [*result["drawn"].items(), (f"{HIDDEN:g} alone", result["alone"])]:
+        shares = (row[kind] for kind in KINDS)
         made.add_row(bound, *("-" if share is None else f"{100 * share:.1f}" for share in shares))
     return made
 

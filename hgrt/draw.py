@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.pose.geometry import Box, Image
+from hgrt.pose.geometry import Array, Box, Image
 from hgrt.pose.pose import Pose
 from hgrt.pose.skeleton import MPII, Side, side_of
 
@@ -14,7 +14,9 @@ COLOURS: dict[Side, tuple[int, int, int]] = {"left": (255, 160, 40), "right": (4
 """BGR: the person's left blue, right orange, the middle green."""
 SURE = 0.4  # a joint with a lower score is hollow, where there is no calibrated chance to go by
 LIKELY = 0.5  # one with a lower chance is hollow
-HIDDEN = 0.35  # one with a lower score is not drawn: legs that a picture cuts off; see benchmarks/half_figures.py
+HIDDEN = 0.35  # one with a lower score is not drawn
+LEGS = {f"{side}_{joint}": weight for side in "rl" for joint, weight in (("knee", 2.0), ("ankle", 1.0))}
+"""What knees and ankles count towards whether a picture shows legs at all: ankles are cut off more often."""
 FRACTION = 4  # bits of sub-pixel position that OpenCV draws with
 
 
@@ -27,9 +29,16 @@ LIMBS = tuple((i, j, COLOURS[_limb_side(*names)]) for (i, j), names in zip(MPII.
 JOINTS = tuple(COLOURS[side_of(name)] for name in MPII.joints)
 
 
-def shown(pose: Pose) -> NDArray[np.bool_]:
-    """The joints that are drawn at all, (16,)."""
-    return np.asarray(pose.score >= HIDDEN)
+def shown(score: NDArray[np.floating], bound: float = HIDDEN) -> NDArray[np.bool_]:
+    """Which joints are drawn at all, by their scores (..., 16): those that reach the bound.
+
+    Legs only where their mean score does, too. Where a picture ends at the hips one knee may be found by mistake, but
+    seldom both, and no ankle (benchmarks/half_figures.py).
+    """
+    drawn = np.asarray(score >= bound)
+    legs = MPII.indices(list(LEGS))
+    drawn[..., legs] &= np.average(score[..., legs], axis=-1, weights=list(LEGS.values()), keepdims=True) >= bound
+    return drawn
 
 
 def sure(pose: Pose) -> NDArray[np.bool_]:
@@ -38,11 +47,18 @@ def sure(pose: Pose) -> NDArray[np.bool_]:
 
 
 def draw_pose(image: Image, pose: Pose) -> None:
-    """Draw into a (H, W, 3) uint8 BGR image; line widths follow the size of the person and of the picture."""
-    thick = int(np.clip(pose.box.side / 120, 1, max(2, min(image.shape[:2]) // 150)))
-    fixed = np.clip(np.round(pose.xy * (1 << FRACTION)), -(1 << 24), 1 << 24).astype(int)
+    """Draw into a (H, W, 3) uint8 BGR image the joints that are `shown`, hollow those that are not `sure`."""
+    draw_joints(image, pose.xy, shown(pose.score), sure(pose), pose.box.side)
+
+
+def draw_joints(image: Image, xy: Array, drawn: NDArray[np.bool_], solid: NDArray[np.bool_], side: float) -> None:
+    """The joints `drawn` (16,) at `xy` (16, 2), and the limbs between them; hollow those that are not `solid` (16,).
+
+    Line widths follow the size of the person, whose box has that `side`, and of the picture. All in image pixels.
+    """
+    thick = int(np.clip(side / 120, 1, max(2, min(image.shape[:2]) // 150)))
+    fixed = np.clip(np.round(xy * (1 << FRACTION)), -(1 << 24), 1 << 24).astype(int)
     points = [(int(x), int(y)) for x, y in fixed]
-    drawn, solid = shown(pose), sure(pose)
     for i, j, colour in LIMBS:
         if drawn[i] and drawn[j]:
             width = thick + 1 if solid[i] and solid[j] else 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fakes import frame, pose
-from hgrt.draw import HIDDEN, JOINTS, LIMBS, SURE, draw_box, draw_pose
+from hgrt.draw import HIDDEN, JOINTS, LIMBS, SURE, draw_box, draw_joints, draw_pose, shown
 from hgrt.live.clock import Stopwatch
 from hgrt.live.hud import doubts, draw_hud, draw_overlay, hud_lines
 from hgrt.live.source import Frame, Source
@@ -32,7 +32,7 @@ def only(joint: str, score: float) -> Pose:
     return replace(base, xy=xy, score=scores)
 
 
-@pytest.mark.parametrize("joint", ["l_wrist", "r_ankle", "head_top"])
+@pytest.mark.parametrize("joint", ["l_wrist", "r_hip", "head_top"])
 def test_a_sure_joint_is_filled_a_doubtful_one_hollow_a_hidden_one_absent(joint: str) -> None:
     middles, inks = [], []
     for score in (0.95, UNSURE, 0.01):
@@ -42,6 +42,46 @@ def test_a_sure_joint_is_filled_a_doubtful_one_hollow_a_hidden_one_absent(joint:
         inks.append(np.count_nonzero(image.any(axis=2)))
     assert middles == [True, False, False]
     assert inks[0] > 0 and inks[1] > 0 and inks[2] == 0
+
+
+SEEN: dict[str, tuple[dict[str, float], set[str]]] = {
+    "one knee alone is a mistake": ({"l_knee": 0.9}, set()),
+    "so is one with a hint of the other": ({"l_knee": 0.6, "r_knee": 0.3, "l_ankle": 0.2}, set()),
+    "two ankles alone as well": ({"l_ankle": 0.9, "r_ankle": 0.9}, set()),
+    "two knees are a picture that ends at the shins": ({"l_knee": 0.6, "r_knee": 0.6}, {"l_knee", "r_knee"}),
+    "two faint ones are not": ({"l_knee": 0.5, "r_knee": 0.5}, set()),
+    "one leg is enough": ({"r_knee": 0.8, "r_ankle": 0.7}, {"r_knee", "r_ankle"}),
+    "what is faint of them is hidden": (
+        {"l_knee": 0.8, "r_knee": 0.34, "l_ankle": 0.8, "r_ankle": 0.35},
+        {"l_knee", "l_ankle", "r_ankle"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SEEN)
+def test_legs_are_shown_where_there_are_any(case: str) -> None:
+    scores, expected = SEEN[case]
+    score = np.full(16, 0.36, np.float32)
+    score[MPII.indices([f"{side}_{joint}" for side in "rl" for joint in ("knee", "ankle")])] = 0.0
+    score[MPII.indices(list(scores))] = list(scores.values())
+    before = score.copy()
+    rest = {name for name in MPII.joints if not name.endswith(("knee", "ankle"))}
+    assert {MPII.joints[k] for k in np.flatnonzero(shown(score))} == rest | expected
+    assert {MPII.joints[k] for k in np.flatnonzero(shown(score, 0.37))}.isdisjoint(rest)
+    np.testing.assert_array_equal(score, before)
+
+
+def test_everybody_is_judged_alone() -> None:
+    score = np.zeros((2, 3, 16))
+    score[1, 2] = 1.0
+    assert shown(score)[1, 2].all() and shown(score).sum() == 16
+
+
+def test_what_is_to_be_drawn_may_be_said() -> None:
+    """A sheet of errors shows a leg that the demo would not."""
+    image, knee = black(), MPII.index("l_knee")
+    draw_joints(image, np.full((16, 2), 100.0), np.arange(16) == knee, np.zeros(16, bool), 100.0)
+    assert image.any() and not image[100, 100].any()
 
 
 def test_where_a_chance_is_known_it_decides_and_not_the_score() -> None:

@@ -11,15 +11,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from fakes import FakeBackend, fake_estimator, joints_of, painted_joints, picture
+from fakes import FakeBackend, fake_estimator, gaussians, joints_of, painted_joints, picture
 from hgrt.data.sample import Sample
-from hgrt.pose.geometry import Box, Image
+from hgrt.pose.geometry import Box, Image, apply, heatmap_to_image, invert
 from hgrt.pose.heatmaps import Maps
 from hgrt.pose.skeleton import MPII
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PERSON = (200.0, 160.0, 240.0)
-HIPS, KNEES = 183, 219  # rows of the painted person's lower hip and upper knee
+HIPS, KNEES, ANKLES = 183, 219, 279  # rows of the painted person's lower hip, and of the knees and ankles
 
 
 @pytest.fixture
@@ -66,9 +66,39 @@ def test_who_is_a_half_figure_already_is_one_where_the_picture_ends(half_figures
     assert half_figures.half_figure(inside) is None
 
 
+def test_feet_are_cut_off_below_the_knees(half_figures: ModuleType) -> None:
+    shin = half_figures.without_feet(sample())
+    assert KNEES < len(shin.image) < (KNEES + ANKLES) / 2
+    assert not shin.labelled[half_figures.ANKLES].any()
+    assert shin.labelled.sum() == 14
+    assert shin.box == Box.around(shin.joints[shin.labelled], 1.4)
+
+
+@pytest.mark.parametrize("case", ["upside down", "an ankle is not labelled", "no hip", "kneeling"])
+def test_whose_feet_cannot_be_cut_off_keeps_them(half_figures: ModuleType, case: str) -> None:
+    whole = sample()
+    xy, known = whole.joints.copy(), whole.labelled.copy()
+    if case == "upside down":
+        xy[:, 1] = 320 - xy[:, 1]
+    elif case == "an ankle is not labelled":
+        known[MPII.index("l_ankle")] = False
+    elif case == "no hip":
+        known[MPII.index("r_hip")] = False
+    else:
+        xy[MPII.index("r_ankle")] = xy[MPII.index("r_knee")]
+    assert half_figures.without_feet(replace(whole, joints=xy, labelled=known)) is None
+
+
 def test_the_command_counts_what_is_drawn(
     half_figures: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # Right and left knee, right and left ankle. Both people are looked at in their boxes first.
+    heights = {3: (0.42, 0.32, 0.22, 0.12), 4: (0.9, 0.42, 0.22, 0.12)}  # the half figure; cut below the knees
+
+    shin = half_figures.without_feet(sample())
+    places = np.where(shin.labelled[:, None], shin.joints, shin.joints[MPII.index("r_knee")])  # feet are found there
+    cells = apply(invert(heatmap_to_image(shin.box, 48, 192)), places)
+
     class Set:
         name = "made/val"
 
@@ -79,9 +109,9 @@ def test_the_command_counts_what_is_drawn(
             return sample() if index else replace(sample(), labelled=np.zeros(16, bool))
 
     def answer(crop: Image) -> Maps:
-        maps = painted_joints(crop, 48)
-        if backend.calls == 3:  # both people were looked at in their boxes, this is the half figure
-            for leg, height in zip(half_figures.LEGS, (0.12, 0.22, 0.32, 0.42), strict=True):
+        maps = gaussians(cells, 48) if backend.calls == 4 else painted_joints(crop, 48)
+        if backend.calls in heights:
+            for leg, height in zip(half_figures.LEGS, heights[backend.calls], strict=True):
                 maps[leg] *= height / maps[leg].max()
         return maps
 
@@ -93,10 +123,14 @@ def test_the_command_counts_what_is_drawn(
     assert half_figures.main(["--data", "DATA", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "half-figures.json").read_text())
     assert (result["people"], result["half_figures"], result["joints"]["absent"]) == (2, 1, 4)
-    bounds = ("0.1", "0.15", "0.25", "0.35", "0.5")
-    assert [result["drawn"][bound]["absent"] for bound in bounds] == [1, 0.75, 0.5, 0.25, 0]
+    assert (result["without_feet"], result["joints"]["feet"], result["joints"]["knees"]) == (1, 2, 2)
+    bounds = ("0.1", "0.15", "0.25", "0.3", "0.35", "0.5")  # the legs' means: 0.3 and 0.5
+    assert [result["drawn"][bound]["absent"] for bound in bounds] == [1, 0.75, 0.5, 0.5, 0, 0]
+    assert [result["drawn"][bound]["feet"] for bound in bounds] == [1, 0.5, 0, 0, 0, 0]
+    assert [result["drawn"][bound]["knees"] for bound in bounds] == [1, 1, 1, 1, 1, 0]
     assert result["drawn"]["0.5"]["right"] == 1
-    assert "legs not in the picture" in capsys.readouterr().out
+    assert (result["drawn_from"], result["alone"]["absent"], result["alone"]["knees"]) == (0.35, 0.25, 1)
+    assert "legs, cut off above" in capsys.readouterr().out
 
 
 def test_data_without_half_figures_end_with_a_message(

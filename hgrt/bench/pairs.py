@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hgrt.bench.figures import number
 from hgrt.bench.parity import shifts
 from hgrt.data.sample import People
-from hgrt.draw import HIDDEN, SURE
+from hgrt.draw import SURE, shown
 from hgrt.evaluation.predict import Predictions
 from hgrt.evaluation.sheet import tile
 from hgrt.pose.geometry import Array, Box, Image
@@ -99,5 +99,5 @@ def _tile(image: Image, found: Predictions, shift: _Shift, beneath: Array | None
 
 def _drawn(found: Predictions, shift: _Shift) -> NDArray[np.bool_]:
     """The joints that are sure enough, and the one it is about; never one that has no place."""
-    enough = (found.score[shift.person] >= HIDDEN) | (np.arange(len(MPII)) == shift.joint)
+    enough = shown(found.score[shift.person]) | (np.arange(len(MPII)) == shift.joint)
     return np.asarray(enough & np.isfinite(found.xy[shift.person]).all(axis=1))

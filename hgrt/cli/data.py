@@ -183,14 +183,14 @@ def _doubt(people: People, labels: Predictions, judged: Judged, person: int, joi
     import numpy as np
 
     from hgrt.data.doubts import SURE
-    from hgrt.draw import HIDDEN
+    from hgrt.draw import shown
     from hgrt.evaluation.sheet import tile
     from hgrt.pose.skeleton import MPII
 
     sample, score = people.get(int(labels.rows[person])), judged.score[person]
     truth = np.where(sample.labelled[:, None], sample.joints, np.nan)
     wrong = joint if sample.labelled[joint] else None
-    picture = tile(sample.image, sample.box, judged.place[person], score >= HIDDEN, score >= SURE, truth, wrong)
+    picture = tile(sample.image, sample.box, judged.place[person], shown(score), score >= SURE, truth, wrong)
     what = "sides exchanged" if judged.exchange[person, joint] else MPII.joints[joint]
     return picture, f"{labels.set.partition('/')[0]} {sample.name}\n{what}, score {score[joint]:.2f}"
 

@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hgrt.draw import FRACTION, HIDDEN, JOINTS, LIMBS, draw_pose
+from hgrt.draw import FRACTION, LIMBS, draw_joints
 from hgrt.errors import HgrtError
 from hgrt.files import check_writable, written_whole
 from hgrt.pose.geometry import Array, Box, Image, apply, warp
-from hgrt.pose.pose import Pose
 
 WIDER = 1.15  # of the person's box: what stands just outside it often explains an error
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -53,8 +52,7 @@ def tile(
     if wrong is not None and truth is not None:
         ends = _fixed(np.stack([here[wrong], apply(affine, truth[wrong])]))
         cv2.line(picture, ends[0], ends[1], WHITE, 1, cv2.LINE_AA, FRACTION)
-    score = np.where(drawn, np.where(solid, 1.0, HIDDEN), 0.0)
-    draw_pose(picture, Pose(here, score, np.ones(len(JOINTS)), Box((size - 1) / 2, (size - 1) / 2, size / WIDER)))
+    draw_joints(picture, here, drawn, solid, size / WIDER)
     return picture
 
 

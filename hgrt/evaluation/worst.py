@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hgrt.data.sample import People
-from hgrt.draw import HIDDEN, SURE
+from hgrt.draw import SURE, shown
 from hgrt.errors import HgrtError
 from hgrt.evaluation.predict import Predictions
 from hgrt.evaluation.sheet import contact_sheet, tile
@@ -65,7 +65,7 @@ def _tile(people: People, found: Predictions, miss: Miss) -> Image:
     image = people.get(int(found.rows[k])).image
     truth = np.where(found.labelled[k][:, None], found.truth[k], np.nan)
     score = found.score[k]
-    drawn = (score >= HIDDEN) | (np.arange(len(score)) == miss.joint)
+    drawn = shown(score) | (np.arange(len(score)) == miss.joint)
     return tile(image, Box(cx, cy, side), found.xy[k], drawn, score >= SURE, truth, miss.joint)
 
 
