@@ -78,7 +78,7 @@ def person_tile(image: Image, pose: Pose | None, size: int = 256) -> Image:
         nothing = np.zeros(len(MPII), bool)
         whole = Box.whole(image.shape[1], image.shape[0])
         return tile(image, whole, np.zeros((len(MPII), 2)), nothing, nothing, size=size)
-    return tile(image, pose.box, pose.xy, shown(pose.score), sure(pose), size=size)
+    return tile(image, pose.box, pose.xy, shown(pose.xy, pose.score), sure(pose), size=size)
 
 
 def provenance(script: str, arguments: Sequence[str], info: BackendInfo) -> dict[str, Any]:

@@ -31,18 +31,16 @@ from rich.progress import track
 from rich.table import Table
 
 from hgrt.data.sample import Sample
-from hgrt.draw import HIDDEN, shown
+from hgrt.draw import ANKLES, HIDDEN, HIPS, KNEES, LEGS, shown
 from hgrt.errors import EXIT_USAGE, HgrtError
 from hgrt.estimator import PoseEstimator
 from hgrt.evaluation.export import write_json
 from hgrt.files import written_whole
 from hgrt.pose.geometry import MARGIN, Array, Box
+from hgrt.pose.pose import Pose
 from hgrt.pose.skeleton import MPII
 
-HIPS, SHOULDERS, KNEES, ANKLES = (
-    MPII.indices([f"{side}_{name}" for side in "rl"]) for name in ("hip", "shoulder", "knee", "ankle")
-)
-LEGS = KNEES + ANKLES
+SHOULDERS = MPII.indices(["r_shoulder", "l_shoulder"])
 KINDS = {
     "absent": "legs, cut off above",
     "feet": "ankles, cut off above",
@@ -58,8 +56,8 @@ RIGHT = 0.5  # head sizes
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 11))
 
 
-Found = list[tuple[Array, NDArray[np.bool_]]]
-"""Scores of a pose's joints (16,), and which of them belong to a kind (16,)."""
+Found = list[tuple[Pose, NDArray[np.bool_]]]
+"""Poses, and which joints of each belong to a kind, (16,)."""
 
 
 def half_figure(person: Sample) -> Sample | None:
@@ -104,24 +102,24 @@ def measure(options: argparse.Namespace, estimator: PoseEstimator) -> dict[str, 
     halves, shins = 0, 0
     found: dict[str, Found] = {kind: [] for kind in KINDS}
 
-    def look(person: Sample) -> tuple[Array, NDArray[np.bool_]]:
+    def look(person: Sample) -> tuple[Pose, NDArray[np.bool_]]:
         pose = estimator(person.image, person.box)
-        return pose.score, np.linalg.norm(pose.xy - person.joints, axis=1) <= RIGHT * person.normalize
+        return pose, np.linalg.norm(pose.xy - person.joints, axis=1) <= RIGHT * person.normalize
 
     everybody = [people.get(row) for people in opened(options.data, "val") for row in range(len(people))]
     for person in track(everybody, "looking", console=Console(stderr=True)):
-        score, right = look(person)
-        found["right"].append((score, person.evaluate & right))
-        found["wrong"].append((score, person.evaluate & ~right))
+        pose, right = look(person)
+        found["right"].append((pose, person.evaluate & right))
+        found["wrong"].append((pose, person.evaluate & ~right))
         half, shin = half_figure(person), without_feet(person)
         if half is not None:
             halves += 1
             found["absent"].append((look(half)[0], among(LEGS)))
         if shin is not None:
             shins += 1
-            score, right = look(shin)
-            found["feet"].append((score, among(ANKLES)))
-            found["knees"].append((score, among(KNEES) & shin.labelled & right))
+            pose, right = look(shin)
+            found["feet"].append((pose, among(ANKLES)))
+            found["knees"].append((pose, among(KNEES) & shin.labelled & right))
     if not halves:
         raise HgrtError("There are no half figures in these data.", "Nobody could be cut below the hips.")
     return {
@@ -130,7 +128,7 @@ def measure(options: argparse.Namespace, estimator: PoseEstimator) -> dict[str, 
         "without_feet": shins,
         "joints": {kind: sum(int(which.sum()) for _, which in seen) for kind, seen in found.items()},
         "drawn_from": HIDDEN,
-        "alone": {kind: share(np.greater_equal, HIDDEN, seen) for kind, seen in found.items()},
+        "alone": {kind: share(alone, HIDDEN, seen) for kind, seen in found.items()},
         "drawn": {
             f"{bound:g}": {kind: share(shown, bound, seen) for kind, seen in found.items()} for bound in THRESHOLDS
         },
@@ -142,9 +140,14 @@ def among(joints: Sequence[int]) -> NDArray[np.bool_]:
     return np.isin(np.arange(len(MPII)), joints)
 
 
-def share(rule: Callable[[Array, float], NDArray[np.bool_]], bound: float, found: Found) -> float | None:
+def alone(xy: Array, score: NDArray[np.floating], bound: float) -> NDArray[np.bool_]:
+    """Each joint drawn by its own score."""
+    return np.asarray(score >= bound)
+
+
+def share(rule: Callable[..., NDArray[np.bool_]], bound: float, found: Found) -> float | None:
     """How many of the joints are drawn by a rule; None of none."""
-    each = [rule(score, bound)[which] for score, which in found]
+    each = [rule(pose.xy, pose.score, bound)[which] for pose, which in found]
     joints = np.concatenate(each) if each else np.zeros(0)
     return round(float(joints.mean()), 4) if len(joints) else None
 

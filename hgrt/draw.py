@@ -15,8 +15,10 @@ COLOURS: dict[Side, tuple[int, int, int]] = {"left": (255, 160, 40), "right": (4
 SURE = 0.4  # a joint with a lower score is hollow, where there is no calibrated chance to go by
 LIKELY = 0.5  # one with a lower chance is hollow
 HIDDEN = 0.35  # one with a lower score is not drawn
-LEGS = {f"{side}_{joint}": weight for side in "rl" for joint, weight in (("knee", 2.0), ("ankle", 1.0))}
-"""What knees and ankles count towards whether a picture shows legs at all: ankles are cut off more often."""
+HIPS, KNEES, ANKLES = (MPII.indices([f"r_{joint}", f"l_{joint}"]) for joint in ("hip", "knee", "ankle"))
+LEGS = KNEES + ANKLES
+COUNTED = (2, 2, 1, 1)  # what each counts towards whether there are legs: ankles are cut off more often
+RAISED = 0.3  # of the torso that a knee lies above its hip, towards the head: without an ankle it is an arm
 FRACTION = 4  # bits of sub-pixel position that OpenCV draws with
 
 
@@ -29,15 +31,18 @@ LIMBS = tuple((i, j, COLOURS[_limb_side(*names)]) for (i, j), names in zip(MPII.
 JOINTS = tuple(COLOURS[side_of(name)] for name in MPII.joints)
 
 
-def shown(score: NDArray[np.floating], bound: float = HIDDEN) -> NDArray[np.bool_]:
-    """Which joints are drawn at all, by their scores (..., 16): those that reach the bound.
+def shown(xy: Array, score: NDArray[np.floating], bound: float = HIDDEN) -> NDArray[np.bool_]:
+    """Which joints are drawn at all, (16,): those whose score (16,) reaches the bound; legs where there are any.
 
-    Legs only where their mean score does, too. Where a picture ends at the hips one knee may be found by mistake, but
-    seldom both, and no ankle (benchmarks/half_figures.py).
+    Where a picture ends at the hips one knee may be found by mistake, but seldom both, and no ankle: the legs' mean has
+    to reach the bound, too, and without an ankle no knee lies at the chest (benchmarks/half_figures.py). `xy` (16, 2).
     """
     drawn = np.asarray(score >= bound)
-    legs = MPII.indices(list(LEGS))
-    drawn[..., legs] &= np.average(score[..., legs], axis=-1, weights=list(LEGS.values()), keepdims=True) >= bound
+    up = xy[MPII.index("thorax")] - xy[MPII.index("pelvis")]
+    with np.errstate(invalid="ignore"):  # a network may give a joint no finite place
+        raised = drawn[KNEES] & ((xy[KNEES] - xy[HIPS]) @ up > RAISED * (up @ up))
+    if np.average(score[LEGS], weights=COUNTED) < bound or (raised.any() and not drawn[ANKLES].any()):
+        drawn[LEGS] = False
     return drawn
 
 
@@ -48,7 +53,7 @@ def sure(pose: Pose) -> NDArray[np.bool_]:
 
 def draw_pose(image: Image, pose: Pose) -> None:
     """Draw into a (H, W, 3) uint8 BGR image the joints that are `shown`, hollow those that are not `sure`."""
-    draw_joints(image, pose.xy, shown(pose.score), sure(pose), pose.box.side)
+    draw_joints(image, pose.xy, shown(pose.xy, pose.score), sure(pose), pose.box.side)
 
 
 def draw_joints(image: Image, xy: Array, drawn: NDArray[np.bool_], solid: NDArray[np.bool_], side: float) -> None:

@@ -64,17 +64,29 @@ def test_legs_are_shown_where_there_are_any(case: str) -> None:
     score = np.full(16, 0.36, np.float32)
     score[MPII.indices([f"{side}_{joint}" for side in "rl" for joint in ("knee", "ankle")])] = 0.0
     score[MPII.indices(list(scores))] = list(scores.values())
-    before = score.copy()
+    xy, before = pose().xy, score.copy()
     rest = {name for name in MPII.joints if not name.endswith(("knee", "ankle"))}
-    assert {MPII.joints[k] for k in np.flatnonzero(shown(score))} == rest | expected
-    assert {MPII.joints[k] for k in np.flatnonzero(shown(score, 0.37))}.isdisjoint(rest)
+    assert {MPII.joints[k] for k in np.flatnonzero(shown(xy, score))} == rest | expected
+    assert {MPII.joints[k] for k in np.flatnonzero(shown(xy, score, 0.37))}.isdisjoint(rest)
     np.testing.assert_array_equal(score, before)
 
 
-def test_everybody_is_judged_alone() -> None:
-    score = np.zeros((2, 3, 16))
-    score[1, 2] = 1.0
-    assert shown(score)[1, 2].all() and shown(score).sum() == 16
+@pytest.mark.parametrize("turned", [0, 90, 180])
+def test_a_knee_at_the_chest_is_an_arm_unless_an_ankle_is_seen(turned: int) -> None:
+    """Whichever way the person lies."""
+    score, xy = np.ones(16), pose().xy.copy()
+    knee, hip, ankles = MPII.index("r_knee"), MPII.index("r_hip"), MPII.indices(["r_ankle", "l_ankle"])
+    score[ankles] = 0.3
+    up = xy[MPII.index("thorax")] - xy[MPII.index("pelvis")]
+    cos, sin = np.cos(np.radians(turned)), np.sin(np.radians(turned))
+    turn = np.array([[cos, sin], [-sin, cos]])
+    for above, there in ((0.25, True), (0.35, False)):
+        xy[knee] = xy[hip] + above * up
+        assert shown(xy @ turn, score)[knee] == shown(xy @ turn, score)[MPII.index("l_knee")] == there
+    score[ankles[1]] = 0.4
+    assert shown(xy @ turn, score)[knee]
+    score[ankles[1]], score[knee] = 0.3, 0.3
+    assert shown(xy @ turn, score)[MPII.index("l_knee")]  # what is not seen is raised nowhere
 
 
 def test_what_is_to_be_drawn_may_be_said() -> None:

@@ -99,5 +99,6 @@ def _tile(image: Image, found: Predictions, shift: _Shift, beneath: Array | None
 
 def _drawn(found: Predictions, shift: _Shift) -> NDArray[np.bool_]:
     """The joints that are sure enough, and the one it is about; never one that has no place."""
-    enough = shown(found.score[shift.person]) | (np.arange(len(MPII)) == shift.joint)
-    return np.asarray(enough & np.isfinite(found.xy[shift.person]).all(axis=1))
+    xy = found.xy[shift.person]
+    enough = shown(xy, found.score[shift.person]) | (np.arange(len(MPII)) == shift.joint)
+    return np.asarray(enough & np.isfinite(xy).all(axis=1))

@@ -190,7 +190,8 @@ def _doubt(people: People, labels: Predictions, judged: Judged, person: int, joi
     sample, score = people.get(int(labels.rows[person])), judged.score[person]
     truth = np.where(sample.labelled[:, None], sample.joints, np.nan)
     wrong = joint if sample.labelled[joint] else None
-    picture = tile(sample.image, sample.box, judged.place[person], shown(score), score >= SURE, truth, wrong)
+    place = judged.place[person]
+    picture = tile(sample.image, sample.box, place, shown(place, score), score >= SURE, truth, wrong)
     what = "sides exchanged" if judged.exchange[person, joint] else MPII.joints[joint]
     return picture, f"{labels.set.partition('/')[0]} {sample.name}\n{what}, score {score[joint]:.2f}"
 

@@ -65,7 +65,7 @@ def _tile(people: People, found: Predictions, miss: Miss) -> Image:
     image = people.get(int(found.rows[k])).image
     truth = np.where(found.labelled[k][:, None], found.truth[k], np.nan)
     score = found.score[k]
-    drawn = shown(score) | (np.arange(len(score)) == miss.joint)
+    drawn = shown(found.xy[k], score) | (np.arange(len(score)) == miss.joint)
     return tile(image, Box(cx, cy, side), found.xy[k], drawn, score >= SURE, truth, miss.joint)
 
 

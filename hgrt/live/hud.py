@@ -40,7 +40,7 @@ def hud_lines(fps: float, age_ms: float | None, dropped: int, stages: Mapping[st
 
 def doubts(pose: Pose) -> list[str]:
     """A line that names the joints that are drawn hollow; none where all are solid."""
-    names = [MPII.joints[k].replace("_", " ") for k in np.flatnonzero(shown(pose.score) & ~sure(pose))]
+    names = [MPII.joints[k].replace("_", " ") for k in np.flatnonzero(shown(pose.xy, pose.score) & ~sure(pose))]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return [f"not sure: {', '.join(names[:NAMED])}{more}"] if names else []
 
