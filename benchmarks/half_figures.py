@@ -55,7 +55,6 @@ SHIN = 0.35  # of the way from the lower knee to the higher ankle, where a pictu
 RIGHT = 0.5  # head sizes
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 11))
 
-
 Found = list[tuple[Pose, NDArray[np.bool_]]]
 """Poses, and which joints of each belong to a kind, (16,)."""
 
