@@ -31,16 +31,15 @@ from rich.progress import track
 from rich.table import Table
 
 from hgrt.data.sample import Sample
-from hgrt.draw import ANKLES, HIDDEN, HIPS, KNEES, LEGS, shown
+from hgrt.draw import HIDDEN, LEGS, shown
 from hgrt.errors import EXIT_USAGE, HgrtError
 from hgrt.estimator import PoseEstimator
 from hgrt.evaluation.export import write_json
 from hgrt.files import written_whole
 from hgrt.pose.geometry import MARGIN, Array, Box
 from hgrt.pose.pose import Pose
-from hgrt.pose.skeleton import MPII
+from hgrt.pose.skeleton import ANKLES, HIPS, KNEES, MPII, SHOULDERS
 
-SHOULDERS = MPII.indices(["r_shoulder", "l_shoulder"])
 KINDS = {
     "absent": "legs, cut off above",
     "feet": "ankles, cut off above",

@@ -42,13 +42,12 @@ from hgrt.files import written_whole
 from hgrt.live.person import Tracker
 from hgrt.pose.geometry import MARGIN, Array, Image
 from hgrt.pose.pose import Pose
-from hgrt.pose.skeleton import MPII
+from hgrt.pose.skeleton import ANKLES, MPII, SHOULDERS
 
 NOISE = 3.0  # grey levels
 QUALITY = 80  # of a webcam's JPEG
 SETTLING = 15  # frames before those that count
 TARGET = 1.0  # percent of the height
-ANKLES, SHOULDERS = ([MPII.index(f"{side}_{name}") for side in "lr"] for name in ("ankle", "shoulder"))
 SEED = 0
 
 

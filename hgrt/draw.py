@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 
 from hgrt.pose.geometry import Array, Box, Image
 from hgrt.pose.pose import Pose
-from hgrt.pose.skeleton import MPII, Side, side_of
+from hgrt.pose.skeleton import ANKLES, HIPS, KNEES, MPII, Side, side_of
 
 COLOURS: dict[Side, tuple[int, int, int]] = {"left": (255, 160, 40), "right": (40, 110, 255), "middle": (80, 220, 120)}
 """BGR: the person's left blue, right orange, the middle green."""
 SURE = 0.4  # a joint with a lower score is hollow, where there is no calibrated chance to go by
 LIKELY = 0.5  # one with a lower chance is hollow
 HIDDEN = 0.35  # one with a lower score is not drawn
-HIPS, KNEES, ANKLES = (MPII.indices([f"r_{joint}", f"l_{joint}"]) for joint in ("hip", "knee", "ankle"))
 LEGS = KNEES + ANKLES
 COUNTED = (2, 2, 1, 1)  # what each counts towards whether there are legs: ankles are cut off more often
 RAISED = 0.3  # of the torso that a knee lies above its hip, towards the head: without an ankle it is an arm

@@ -28,10 +28,10 @@ from hgrt.pose.geometry import (
     warp,
 )
 from hgrt.pose.heatmaps import Maps, encode
-from hgrt.pose.skeleton import MPII
+from hgrt.pose.skeleton import HIPS, MPII, SHOULDERS
 from hgrt.train import camera
 from hgrt.train.backdrop import transplant
-from hgrt.train.clothes import HIPS, SHOULDERS, clothe
+from hgrt.train.clothes import clothe
 
 FLIP = list(MPII.flip)
 UPPER = MPII.indices([n for n in MPII.joints if not n.endswith(("ankle", "knee", "hip")) and n != "pelvis"])

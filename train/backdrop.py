@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from hgrt.data.sample import Sample
 from hgrt.pose.geometry import Array, Image
-from hgrt.pose.skeleton import MPII
-from hgrt.train.clothes import ELBOWS, HIPS, KNEES, SHOULDERS, WRISTS, cells
+from hgrt.pose.skeleton import ANKLES, ELBOWS, HIPS, KNEES, MPII, SHOULDERS, WRISTS
+from hgrt.train.clothes import cells
 
-ANKLES, NECK, TOP = MPII.indices(["r_ankle", "l_ankle"]), MPII.index("upper_neck"), MPII.index("head_top")
+NECK, TOP = MPII.index("upper_neck"), MPII.index("head_top")
 LIMBS = (
     (SHOULDERS, ELBOWS, 1.6, 0.2), (ELBOWS, WRISTS, 1.9, 0.18), (HIPS, KNEES, 1.15, 0.26), (KNEES, ANKLES, 1.15, 0.2),
 )  # fmt: skip

@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 
 from hgrt.data.sample import Sample
 from hgrt.pose.geometry import Array, Image
-from hgrt.pose.skeleton import MPII
+from hgrt.pose.skeleton import ELBOWS, HIPS, KNEES, SHOULDERS, WRISTS
 
-SHOULDERS, HIPS, KNEES, ELBOWS, WRISTS = (
-    MPII.indices([f"r_{joint}", f"l_{joint}"]) for joint in ("shoulder", "hip", "knee", "elbow", "wrist")
-)
 HEM = (0.6, 1.8)  # where it ends, from the shoulders (0) over the hips (1) to somewhere above the knees
 SMALLEST = 24.0  # pixels from shoulders to hips below which a garment is a smudge
 

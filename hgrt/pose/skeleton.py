@@ -92,3 +92,8 @@ MPII = Skeleton(
     ),
 )
 """The 16 joints of MPII Human Pose in the order of its annotation files."""
+
+SHOULDERS, ELBOWS, WRISTS, HIPS, KNEES, ANKLES = (
+    MPII.indices([f"r_{joint}", f"l_{joint}"]) for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+)
+"""Positions of MPII's paired joints, the right one first."""
