@@ -89,6 +89,13 @@ def test_a_knee_at_the_chest_is_an_arm_unless_an_ankle_is_seen(turned: int) -> N
     assert shown(xy @ turn, score)[MPII.index("l_knee")]  # what is not seen is raised nowhere
 
 
+def test_a_knee_alone_is_neither_drawn_nor_named() -> None:
+    image, alone = black(), only("l_knee", UNSURE)
+    draw_pose(image, alone)
+    assert not image.any() and doubts(alone) == []
+    assert doubts(only("l_hip", UNSURE)) == ["not sure: l hip"]
+
+
 def test_what_is_to_be_drawn_may_be_said() -> None:
     """A sheet of errors shows a leg that the demo would not."""
     image, knee = black(), MPII.index("l_knee")
