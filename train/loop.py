@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import cv2
@@ -36,7 +37,7 @@ from hgrt.train.config import Config
 from hgrt.train.distributed import World, holding_back
 from hgrt.train.ema import Ema
 from hgrt.train.log import RunLog
-from hgrt.train.loss import heatmap_loss
+from hgrt.train.loss import heatmap_loss, likeness
 from hgrt.train.muon import Muon
 from hgrt.train.recipe import Epoch, Recipe, plan
 from hgrt.train.report import report
@@ -159,12 +160,12 @@ def _step(
             loss = heatmap_loss(heatmaps, targets, known, recipe.peak_weight, known_in_all)
             blank = heatmap_loss(torch.zeros_like(targets)[:, None], targets, known, recipe.peak_weight, known_in_all)
             sums += torch.stack([loss.detach(), blank])
+            share = partial(likeness, peak_weight=recipe.peak_weight, examples=examples)
             if teacher is not None:
-                everywhere = torch.ones_like(known)
-                likeness = heatmap_loss(
-                    heatmaps, teacher(image), everywhere, recipe.peak_weight, examples * known.shape[1]
-                )
-                loss = (1 - recipe.teacher_weight) * loss + recipe.teacher_weight * likeness
+                loss = (1 - recipe.teacher_weight) * loss + recipe.teacher_weight * share(heatmaps, teacher(image))
+            if recipe.inner_weight and heatmaps.shape[1] > 1:
+                last = heatmaps[:, -1].detach().float().clamp(0, 1)
+                loss = loss + recipe.inner_weight * share(heatmaps[:, :-1], last)
             # The processes' gradients are averaged, but their losses add up to the batch's.
             (loss * world.size).backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(net.parameters(), recipe.clip or float("inf"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -21,3 +22,12 @@ def heatmap_loss(
     per_joint = error.mean(dim=(-2, -1)) * known[:, None]
     count = known.sum() if total is None else total
     return per_joint.sum() / (count * heatmaps.shape[1]).clamp(min=1)
+
+
+def likeness(heatmaps: Tensor, answers: Tensor, peak_weight: float, examples: Tensor) -> Tensor:
+    """The same loss against what another network answers, `answers` (B, J, S, S), which is known of every joint.
+
+    `examples`: how many the whole batch has, of which these are all or part.
+    """
+    known = torch.ones(answers.shape[:2], device=answers.device)
+    return heatmap_loss(heatmaps, answers, known, peak_weight, examples * answers.shape[1])

@@ -43,6 +43,8 @@ class Recipe:
     calm            share of the run at its end, in whole epochs, in which views are `calmer`: what wild ones taught
                     stays, and the last steps see people as they will be seen; published views stay as they are
     teacher_weight  share of the loss that asks to answer like the teacher, where there is one
+    inner_weight    so much of a loss is added that asks the earlier stacks to answer like the last, which does not
+                    learn from it (L. Zhang et al., "Be Your Own Teacher", ICCV 2019), before `restack` cuts them off
     bf16            compute in bfloat16 where the device does
     augmentation    how views are drawn; its type says whether ours or the published way
     """
@@ -67,6 +69,7 @@ class Recipe:
     suspect_weight: float = 0.3
     calm: float = 0.15
     teacher_weight: float = 0.5
+    inner_weight: float = 0.0
     bf16: bool = True
     seed: int = 0
     augmentation: Augmentation | PublishedAugmentation = field(default_factory=Augmentation)
@@ -88,8 +91,8 @@ class Recipe:
             raise ValueError("sigma is positive, peak_weight, hidden_weight and suspect_weight are at least 0")
         if not 0 <= self.ema < 1 or not self.learning_rate > 0 or not 0 <= self.teacher_weight <= 1:
             raise ValueError("ema is in 0..1, learning_rate positive, teacher_weight in 0..1")
-        if not 0 <= self.calm <= 1:
-            raise ValueError("calm is in 0..1")
+        if not 0 <= self.calm <= 1 or not self.inner_weight >= 0:
+            raise ValueError("calm is in 0..1, inner_weight at least 0")
 
     def rate(self, step: int, total: int) -> float:
         """Learning rate of step `step`, counted from 0, of a run of `total`."""

@@ -498,9 +498,9 @@ class Frozen(StackedHourglass):
         return self
 
 
-def frozen() -> Frozen:
+def frozen(stacks: int = 1) -> Frozen:
     torch.manual_seed(3)
-    return Frozen(SPEC)
+    return Frozen(replace(SPEC, stacks=stacks))
 
 
 def examples(count: int = 6, size: int = 64) -> Batch:
@@ -535,9 +535,9 @@ def teacher(image: Tensor) -> Tensor:
 @pytest.mark.parametrize("sizes", [(3, 3), (1, 5), (2, 2, 2), (1, 1, 4)])
 def test_parts_of_a_batch_make_the_same_step(sizes: tuple[int, ...], taught: bool) -> None:
     """Though they know of different numbers of joints, one of them of none."""
-    recipe = replace(FIXED, peak_weight=9.0, teacher_weight=0.3)
-    whole, gradient = stepped(frozen(), [examples()], recipe, teacher if taught else None)
-    parts, summed = stepped(frozen(), split(examples(), *sizes), recipe, teacher if taught else None)
+    recipe = replace(FIXED, peak_weight=9.0, teacher_weight=0.3, inner_weight=0.2)
+    whole, gradient = stepped(frozen(2), [examples()], recipe, teacher if taught else None)
+    parts, summed = stepped(frozen(2), split(examples(), *sizes), recipe, teacher if taught else None)
     assert parts == pytest.approx(whole, rel=1e-5) and whole[2] is True
     assert list(summed) == list(gradient)
     for name, value in gradient.items():
@@ -585,6 +585,37 @@ def test_the_teacher_is_heard_on_every_joint() -> None:
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(gradient[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("peak_weight", [0.0, 9.0])
+def test_earlier_stacks_learn_from_the_last(peak_weight: float) -> None:
+    """On every joint."""
+    images, targets, known = examples()
+    recipe = replace(FIXED, inner_weight=0.3, peak_weight=peak_weight)
+    (loss, _, _), gradient = stepped(frozen(3), [(images, targets, known)], recipe)
+    net = frozen(3).train()
+    heatmaps = net(to_network(images))
+    truth = heatmap_loss(heatmaps, targets, known, peak_weight)
+    last = heatmaps[:, 2].detach().clamp(0, 1)
+    inner = torch.stack([heatmap_loss(heatmaps[:, [k]], last, torch.ones_like(known), peak_weight) for k in (0, 1)])
+    (truth + 0.3 * inner.mean()).backward()  # type: ignore[no-untyped-call]
+    assert loss == pytest.approx(truth.item(), rel=1e-6)
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(gradient[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_the_last_stack_learns_from_the_labels_alone() -> None:
+    images, targets, known = examples()
+    _, gradient = stepped(frozen(2), [(images, targets, 0 * known)], replace(FIXED, inner_weight=0.3))
+    assert gradient["stacks.0.heatmap.weight"].abs().max() > 1e-3
+    last = [value for name, value in gradient.items() if name.startswith("stacks.1.")]
+    assert last and all(not value.any() for value in last)
+
+
+def test_a_single_stack_has_no_other_to_learn_from() -> None:
+    _, one = stepped(frozen(), [examples()], replace(FIXED, inner_weight=0.3))
+    assert equal(one, stepped(frozen(), [examples()])[1])
 
 
 @pytest.mark.parametrize("clip", [1e-3, 1e6])

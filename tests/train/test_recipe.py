@@ -59,6 +59,7 @@ def test_the_reference_recipe_is_the_published_one() -> None:
         "suspect_weight": 1.0,  # without meaning: published views know no doubt
         "calm": 0.0,
         "teacher_weight": 0.5,  # without meaning: nobody teaches
+        "inner_weight": 0.0,
         "bf16": False,
         "seed": 0,
         "augmentation": {
@@ -123,6 +124,8 @@ def test_inputs_grow_to_the_networks_own(size: int) -> None:
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
         {"teacher_weight": 1.1},
+        {"inner_weight": -0.1},
+        {"inner_weight": float("nan")},
         {"calm": -0.1},
         {"calm": 1.1},
         {"sigma": 0.0},

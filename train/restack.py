@@ -1,0 +1,74 @@
+"""The same network with more stacks, or with fewer.
+
+    python -m hgrt.train.restack CKPT --stacks 2 --out more.pt
+
+Every stack that is added is a copy of the last one and sees what that one saw: what merges the earlier stack's answer
+into its input begins with zeros. So the network answers as before, and a training goes on from there instead of from
+nothing. With fewer stacks the last of those that stay answers; all of them were trained to. A calibration belongs to
+the last stack of before and is left out: calibrate anew.
+
+Exit codes: 0, 2 a checkpoint or number of stacks that cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from hgrt.errors import EXIT_USAGE, HgrtError
+from hgrt.files import check_writable
+from hgrt.model.checkpoint import load_checkpoint, save_checkpoint
+from hgrt.model.hourglass import StackedHourglass
+
+
+def restack(model: StackedHourglass, stacks: int) -> StackedHourglass:
+    """The network with so many stacks, in eval mode and not calibrated; HgrtError where none can have as many."""
+    try:
+        spec = replace(model.spec, stacks=stacks, calibration=())
+    except ValueError as error:
+        raise HgrtError("The network cannot be made.", str(error), "Set another --stacks.") from error
+    made = StackedHourglass(spec)
+    made.stem.load_state_dict(model.stem.state_dict())
+    for place, stack in enumerate(made.stacks):
+        given = deepcopy(model.stacks[min(place, model.spec.stacks - 1)])
+        for name in ("merge_feature", "merge_heatmap"):
+            if getattr(stack, name) is None:
+                setattr(given, name, None)
+            elif getattr(given, name) is None:
+                setattr(given, name, _silent(getattr(stack, name)))
+        stack.load_state_dict(given.state_dict())
+    return made.eval()
+
+
+def _silent(conv: nn.Conv2d) -> nn.Conv2d:
+    for weight in conv.parameters():
+        nn.init.zeros_(weight)
+    return conv
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT")
+    parser.add_argument("--stacks", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    try:
+        check_writable(options.out)
+        made = restack(load_checkpoint(options.checkpoint), options.stacks)
+        save_checkpoint(options.out, made)
+    except HgrtError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    print(f"{options.out}: {made.spec}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
