@@ -199,7 +199,7 @@ def make_example(
     image = _photograph(_recolour(image, how, rng), how, rng)
     known = np.ones(len(FLIP)) if sample.empty else np.where(sample.visible, 1.0, hidden_weight) * sample.labelled
     known *= np.where(sample.suspect, suspect_weight, 1.0)
-    xy_hm, labelled = to_heatmap(sample, affine, size), sample.labelled & in_picture(sample)
+    xy_hm, labelled = to_heatmap(sample, affine, size), sample.labelled
     if mirror:
         xy_hm, labelled, known = xy_hm[FLIP], labelled[FLIP], known[FLIP]
     return Example(image, encode(xy_hm, labelled, size // 4, sigma), known.astype(np.float32))
@@ -237,7 +237,8 @@ def beside(sample: Sample, rng: np.random.Generator) -> Sample | None:
 def cut(sample: Sample, rng: np.random.Generator) -> Sample | None:
     """The same person in a picture that ends somewhere between chest and knees; the box is around what is left.
 
-    What is cut off is labelled still, and lies outside the picture. None where shoulders and hips are not labelled,
+    What is cut off is labelled still, and sought where it is, outside the picture: it is known not to be inside, and of
+    a joint that may lie on either side of the edge neither is denied. None where shoulders and hips are not labelled,
     the person is far from upright, the picture ends there anyway, or too little would be left.
     """
     torso = _torso_degrees(sample)
@@ -248,7 +249,7 @@ def cut(sample: Sample, rng: np.random.Generator) -> Sample | None:
     if not 0 < level < len(sample.image):
         return None
     shorter = replace(sample, image=sample.image[:level])
-    left = sample.joints[sample.labelled & in_picture(shorter)]
+    left = sample.joints[sample.labelled & inside(sample.joints, shorter.image)]
     return replace(shorter, box=Box.around(left, MARGIN)) if len(left) >= FEWEST else None
 
 
@@ -263,11 +264,6 @@ def wider(box: Box, stretch: float) -> Array:
 def to_heatmap(sample: Sample, affine: Array, size: int) -> Array:
     """The joints in heatmap cells, given the affine from image to crop."""
     return apply(compose(invert(heatmap_to_crop(size // 4, size)), affine), sample.joints)
-
-
-def in_picture(sample: Sample) -> NDArray[np.bool_]:
-    """Joints (16,) that lie inside the picture: one beyond its edge cannot be seen, so its map is to stay empty."""
-    return inside(sample.joints, sample.image)
 
 
 def _torso_degrees(sample: Sample) -> float | None:

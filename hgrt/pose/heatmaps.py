@@ -37,13 +37,13 @@ def encode(xy_hm: NDArray[Any], present: NDArray[Any], cells: int, sigma: float)
     """Gaussian targets with peak 1 at the exact sub-cell positions.
 
     `xy_hm` (J, 2) in cells, `present` (J,) truthy where the joint is known -> (J, cells, cells) float32, all zero for a
-    joint that is absent or lies outside the grid.
+    joint that is absent. Of one outside the grid there is what reaches into it: were its map empty, a network that is
+    in doubt whether a joint lies just within or just beyond the edge would have to find it too far within.
     """
-    xy = np.asarray(xy_hm, dtype=np.float64)
-    inside = np.asarray(present, dtype=bool) & (xy > -0.5).all(axis=1) & (xy < cells - 0.5).all(axis=1)
-    xy = np.where(inside[:, None], xy, 0.0)  # what is absent may hold anything
+    present = np.asarray(present, dtype=bool)
+    xy = np.where(present[:, None], np.asarray(xy_hm, dtype=np.float64), 0.0)  # what is absent may hold anything
     grid = np.arange(cells)
-    x = np.exp(-((grid - xy[:, :1]) ** 2) / (2 * sigma**2)) * inside[:, None]
+    x = np.exp(-((grid - xy[:, :1]) ** 2) / (2 * sigma**2)) * present[:, None]
     y = np.exp(-((grid - xy[:, 1:]) ** 2) / (2 * sigma**2))
     return y.astype(np.float32)[:, :, None] * x.astype(np.float32)[:, None, :]
 

@@ -18,8 +18,8 @@ from hgrt.data.generated import GeneratedPeople
 from hgrt.data.packed import PackedPeople
 from hgrt.data.sample import JOINTS, Sample
 from hgrt.errors import HgrtError
-from hgrt.pose.geometry import Box, Image
-from hgrt.train.augment import Augmentation, in_picture, make_example
+from hgrt.pose.geometry import Box, Image, inside
+from hgrt.train.augment import Augmentation, make_example
 
 COMMON = Augmentation(far_p=0, stray_p=0, jpeg_p=0)  # what is kept is meant for these; JPEG makes roundings large
 
@@ -136,7 +136,7 @@ def test_what_is_kept_is_the_person_and_holds_what_the_picture_held(
     assert halved == pytest.approx(round(halved)) and halved >= 0
     assert small.box.side >= min(limit, side)
     known = sample.labelled
-    np.testing.assert_array_equal(in_picture(small)[known], in_picture(sample)[known])
+    np.testing.assert_array_equal(*(inside(one.joints, one.image)[known] for one in (small, sample)))
     # Distances between joints, box and head shrink alike.
     np.testing.assert_allclose(
         (small.joints - [small.box.cx, small.box.cy]) / small.box.side,

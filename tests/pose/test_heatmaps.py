@@ -167,8 +167,9 @@ def test_dark_is_nearer_than_quarter_under_noise() -> None:
 # Targets
 
 
-@given(st.floats(3, 60), st.floats(3, 60), sigmas)
+@given(st.floats(-9, CELLS + 8), st.floats(-9, CELLS + 8), sigmas)
 def test_target_is_a_gaussian_about_the_exact_position(x: float, y: float, sigma: float) -> None:
+    """Also where that is beyond the grid."""
     one = encode(np.array([[x, y]]), np.array([True]), CELLS, sigma)
     assert one.shape == (1, CELLS, CELLS) and one.dtype == np.float32
     rows, columns = np.mgrid[:CELLS, :CELLS]
@@ -182,21 +183,30 @@ def test_target_on_a_cell_has_peak_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "present", "anything"),
+    ("x", "y", "present", "highest"),
     [
-        (5, 5, True, True),
-        (5, 5, False, False),
-        (-0.49, 5, True, True),
-        (-0.5, 5, True, False),
-        (15.49, 15.49, True, True),
-        (15.5, 5, True, False),
-        (5, 15.5, True, False),
-        (5, -40, True, False),
-        (1e9, 5, True, False),
+        (5, 5, True, 1.0),
+        (5, 5, False, 0.0),
+        (-1.5, 5, True, np.exp(-0.5)),
+        (5, 15.5, True, np.exp(-0.5 / 9)),
+        (5, -40, True, 0.0),
+        (1e9, 5, True, 0.0),
+        (np.nan, 5, False, 0.0),
     ],
 )
-def test_absent_and_outside_joints_have_no_target(x: float, y: float, present: bool, anything: bool) -> None:
-    assert bool(encode(np.array([[x, y]]), [present], 16, 1.5).any()) is anything
+def test_joints_that_are_absent_or_far_away_have_no_target(x: float, y: float, present: bool, highest: float) -> None:
+    assert encode(np.array([[x, y]]), [present], 16, 1.5).max() == pytest.approx(highest, rel=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [1.5, 2.0])
+@pytest.mark.parametrize("place", [1.0, 0.5, 0.0])
+def test_doubt_about_the_edge_does_not_move_a_joint_away_from_it(place: float, sigma: float) -> None:
+    """The mean of the targets of a joint that may lie to either side of `place`, in part beyond the grid, is highest at
+    the cell nearest to it or nearer to the edge; without those beyond it would be further within."""
+    spots = place + np.random.default_rng(0).normal(0, 3, 4000)
+    targets = encode(np.stack([spots, np.full(4000, 20.0)], axis=1), np.ones(4000), CELLS, sigma)
+    whole, part = (peaks(one.mean(axis=0)[None, None])[0].item() for one in (targets, targets[spots > -0.5]))
+    assert whole <= place < part
 
 
 def test_meaningless_positions_of_absent_joints_do_no_harm() -> None:

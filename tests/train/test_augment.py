@@ -138,8 +138,11 @@ def test_a_cut_picture_ends_across_the_person() -> None:
         low, high = person.joints[inside].min(axis=0), person.joints[inside].max(axis=0)
         assert shorter.box == Box(*(low + high) / 2, 1.4 * (high - low).max())
         example = make_example(shorter, SIZE, SIGMA, STILL, [], np.random.default_rng(0))
-        assert (example.known == 1).all()  # where the feet are is known: nowhere
-        assert (example.targets.max(axis=(1, 2)) > 0.5).tolist() == inside.tolist()
+        assert (example.known == 1).all()  # where the feet are is known: beyond the edge
+        for where in (shorter.box, person.box):
+            seen = make_example(replace(shorter, box=where), SIZE, SIGMA, STILL, [], np.random.default_rng(0))
+            uncut = make_example(replace(person, box=where), SIZE, SIGMA, STILL, [], np.random.default_rng(0))
+            np.testing.assert_array_equal(seen.targets, uncut.targets)
     assert len(ends) > 20
 
 
@@ -255,7 +258,7 @@ def test_unlabelled_joints_are_not_supervised() -> None:
 def test_a_joint_outside_the_view_is_known_to_be_absent_from_it() -> None:
     person = sample(np.zeros((300, 300, 3), np.uint8), {0: (10.0, 10.0), 5: (150.0, 150.0)}, box=Box(150, 150, 100))
     example = make_example(person, SIZE, SIGMA, STILL, [], np.random.default_rng(0))
-    assert example.known[0] == 1 and not example.targets[0].any()
+    assert example.known[0] == 1 and example.targets[0].max() < 1e-6
     assert example.known[5] == 1 and example.targets[5].any()
 
 
