@@ -192,10 +192,11 @@ class FromFrame(nn.Module):
 
 def _smoothed(maps: Tensor) -> Tensor:
     """As `hgrt.pose.heatmaps.smoothed`: sums in the same order, without a convolution; see the module."""
-    maps = F.pad(maps, (SMOOTHINGS,) * 4, mode="replicate")
-    for _ in range(SMOOTHINGS):
-        maps = (maps[:, :, 2:] + maps[:, :, :-2]) * 0.25 + maps[:, :, 1:-1] * 0.5
-        maps = (maps[..., 2:] + maps[..., :-2]) * 0.25 + maps[..., 1:-1] * 0.5
+    maps = F.pad(maps, (sum(SMOOTHINGS),) * 4)
+    for reach in SMOOTHINGS:
+        inner = slice(reach, -reach)
+        maps = (maps[:, :, 2 * reach :] + maps[:, :, : -2 * reach]) * 0.25 + maps[:, :, inner] * 0.5
+        maps = (maps[..., 2 * reach :] + maps[..., : -2 * reach]) * 0.25 + maps[..., inner] * 0.5
     return maps
 
 

@@ -17,7 +17,12 @@ from hgrt.pose.geometry import Array
 Maps = NDArray[np.float32]
 Decode = Literal["dark", "quarter"]
 
-SMOOTHINGS = 2  # times that "dark" takes a cell's binomial mean with its neighbours, along each axis: variance 1
+SMOOTHINGS = (1, 2)
+"""How far apart cells are of which "dark" takes the binomial mean, one time after another, on each axis: variance 2.5.
+
+A joint counts as found within half a head, two to four cells: so it is looked for where most of the chance lies
+within some cells, which need not be where a single cell has most.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +96,20 @@ def decode(heatmaps: NDArray[Any], method: Decode = "dark") -> Keypoints:
 
 
 def smoothed(heatmaps: NDArray[Any]) -> NDArray[Any]:
-    """(N, J, S, S) maps of which every cell is the binomial mean of those around it; maps go on as at their edge.
+    """(N, J, S, S) maps of which every cell is the binomial mean of those around it; beyond their edge maps are empty.
 
-    The order of the sums leaves equal cells equal, so that a flat map stays flat to the last bit.
+    The order of the sums leaves equal cells equal that lie within.
     """
-    around = [(0, 0), (0, 0), (SMOOTHINGS, SMOOTHINGS), (SMOOTHINGS, SMOOTHINGS)]
-    maps = np.pad(heatmaps, around, mode="edge")
-    for _ in range(SMOOTHINGS):
-        maps = (maps[:, :, 2:] + maps[:, :, :-2]) * np.float32(0.25) + maps[:, :, 1:-1] * np.float32(0.5)
-        maps = (maps[..., 2:] + maps[..., :-2]) * np.float32(0.25) + maps[..., 1:-1] * np.float32(0.5)
+    edge = sum(SMOOTHINGS)
+    maps = np.pad(heatmaps, [(0, 0), (0, 0), (edge, edge), (edge, edge)])
+    for reach in SMOOTHINGS:
+        inner = slice(reach, -reach)
+        maps = (maps[:, :, 2 * reach :] + maps[:, :, : -2 * reach]) * np.float32(0.25) + maps[:, :, inner] * np.float32(
+            0.5
+        )
+        maps = (maps[..., 2 * reach :] + maps[..., : -2 * reach]) * np.float32(0.25) + maps[..., inner] * np.float32(
+            0.5
+        )
     return maps
 
 

@@ -30,10 +30,11 @@ def test_dark_finds_the_exact_position(x: float, y: float, sigma: float) -> None
 
 @settings(max_examples=200)
 @given(st.floats(-0.49, CELLS - 0.51), st.floats(-0.49, CELLS - 0.51), sigmas)
-def test_dark_is_within_a_cell_up_to_the_border(x: float, y: float, sigma: float) -> None:
-    """Where part of the peak is beyond the edge the estimate is rougher, but not by more than the cell's own size."""
-    found = decode(drawn(np.array([[x, y]]), sigma), "dark")
-    np.testing.assert_allclose(found.xy_hm[0, 0], [x, y], atol=1.0)
+def test_dark_is_within_two_cells_up_to_the_border(x: float, y: float, sigma: float) -> None:
+    """Where part of the peak is beyond the edge it is found further within, and never beyond."""
+    found = decode(drawn(np.array([[x, y]]), sigma), "dark").xy_hm[0, 0]
+    np.testing.assert_allclose(found, [x, y], atol=2.0)
+    assert (np.abs(found - (CELLS - 1) / 2) <= CELLS / 2).all()
 
 
 @given(st.floats(-0.49, CELLS - 0.51), st.floats(-0.49, CELLS - 0.51), sigmas)
@@ -96,10 +97,11 @@ def test_height_does_not_move_the_peak(x: float, y: float, sigma: float, height:
 
 
 @pytest.mark.parametrize(("value", "score"), [(-3.0, 0.0), (0.0, 0.0), (0.25, 0.25), (1.0, 1.0), (7.5, 1.0)])
-def test_flat_maps_have_no_peak(value: float, score: float) -> None:
+def test_flat_maps_have_the_score_of_their_height(value: float, score: float) -> None:
     found = decode(np.full((1, 2, 64, 64), value, np.float32))
-    assert (found.score == score).all() and np.isinf(found.spread).all()
-    assert not found.xy_hm.any()  # the first of many equal cells
+    assert (found.score == score).all()
+    if not score:
+        assert np.isinf(found.spread).all() and not found.xy_hm.any()  # the first cell
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -133,8 +135,8 @@ def test_spread_follows_the_width() -> None:
     widths = np.linspace(1.0, 4.0, 16)
     spread = np.array([decode(drawn(np.array([[31.3, 30.6]]), sigma)).spread[0, 0] for sigma in widths])
     assert (np.diff(spread) > 0).all()
-    # The map is smoothed by a kernel of variance 1 before it is measured.
-    np.testing.assert_allclose(spread, np.sqrt(widths**2 + 1), rtol=0.04)
+    # The map is smoothed by a kernel of variance 2.5 before it is measured.
+    np.testing.assert_allclose(spread, np.sqrt(widths**2 + 2.5), rtol=0.07)
 
 
 def test_a_broad_hill_wins_over_a_spike() -> None:
@@ -147,12 +149,14 @@ def test_a_broad_hill_wins_over_a_spike() -> None:
 
 
 @given(st.floats(-2, 2, width=32))
-def test_smoothing_leaves_a_flat_map_as_it_is_and_no_sum_out(value: float) -> None:
-    assert (smoothed(np.full((1, 1, 16, 12), value, np.float32)) == np.float32(value)).all()
+def test_smoothing_leaves_a_flat_map_as_it_is_within_and_no_sum_out(value: float) -> None:
+    flat = smoothed(np.full((1, 1, 16, 12), value, np.float32))
+    assert flat.shape == (1, 1, 16, 12) and (flat[..., 3:-3, 3:-3] == np.float32(value)).all()
+    assert abs(flat[0, 0, 0, 0]) <= abs(value) / 2  # beyond the edge there is nothing
     one = np.zeros((1, 1, 16, 12), np.float32)
     one[0, 0, 7, 5] = 1
-    taps = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
-    np.testing.assert_array_equal(smoothed(one)[0, 0, 5:10, 3:8], taps.astype(np.float32))
+    taps = np.outer([1, 2, 3, 4, 3, 2, 1], [1, 2, 3, 4, 3, 2, 1]) / 256
+    np.testing.assert_array_equal(smoothed(one)[0, 0, 4:11, 2:9], taps.astype(np.float32))
     assert smoothed(one).sum() == 1
 
 
