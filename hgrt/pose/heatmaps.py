@@ -45,10 +45,11 @@ def encode(xy_hm: NDArray[Any], present: NDArray[Any], cells: int, sigma: float)
     joint that is absent. Of one outside the grid there is what reaches into it: were its map empty, a network that is
     in doubt whether a joint lies just within or just beyond the edge would have to find it too far within.
     """
-    present = np.asarray(present, dtype=bool)
-    xy = np.where(present[:, None], np.asarray(xy_hm, dtype=np.float64), 0.0)  # what is absent may hold anything
+    there: NDArray[np.bool_] = np.asarray(present, dtype=bool)
+    # What is absent may hold anything.
+    xy: Array = np.where(there[:, None], np.asarray(xy_hm, dtype=np.float64), 0.0)
     grid = np.arange(cells)
-    x = np.exp(-((grid - xy[:, :1]) ** 2) / (2 * sigma**2)) * present[:, None]
+    x = np.exp(-((grid - xy[:, :1]) ** 2) / (2 * sigma**2)) * there[:, None]
     y = np.exp(-((grid - xy[:, 1:]) ** 2) / (2 * sigma**2))
     return y.astype(np.float32)[:, :, None] * x.astype(np.float32)[:, None, :]
 

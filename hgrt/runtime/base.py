@@ -198,7 +198,7 @@ BACKENDS: dict[str, Callable[[Request], Backend]] = {
 }
 """Runtimes by name. Each imports its library only when opened."""
 
-BUNDLED = ("lite.int8.onnx", "lite.onnx", "lite.pt")
+BUNDLED = ("lite.int8.onnx", "lite.onnx", "lite.pt", "lite2.int8.onnx", "lite2.pt")
 """Weights that come with the package, which may be named wherever a file of weights may."""
 
 
