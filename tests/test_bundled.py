@@ -8,6 +8,7 @@ import pytest
 
 from hgrt.bench.people import bundled_film
 from hgrt.data.sample import Sample
+from hgrt.errors import HgrtError
 from hgrt.estimator import PoseEstimator
 from hgrt.evaluation.predict import predict_poses
 from hgrt.pose.skeleton import MPII
@@ -50,3 +51,19 @@ def test_bundled_weights_find_the_person_of_the_clip(
     assert info.weights == asset(name) and info.spec.joints == MPII.joints and info.spec.calibration
     assert info.running == ("int8" if ".int8." in name else "fp32")
     assert found.pckh().total.rate > 0.94
+
+
+@pytest.mark.parametrize("name", [name for name in BUNDLED if name.endswith(".pt")])
+def test_a_checkpoint_is_meant_by_its_name_unless_one_is_here(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from hgrt.model.checkpoint import load_checkpoint, read_checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    assert load_checkpoint(name).spec == load_checkpoint(ASSETS / name).spec
+    with pytest.raises(HgrtError, match="no checkpoint at"):
+        read_checkpoint(f"./there/{name}")
+    Path(name).write_text("another")
+    with pytest.raises(HgrtError, match="not a torch checkpoint"):
+        read_checkpoint(name)

@@ -9,7 +9,9 @@ import typer
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of ours, or a published checkpoint.pth.tar.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint of ours or a published checkpoint.pth.tar, or a bundled one by name.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The ONNX file; beside the checkpoint if left out.")
     ] = None,

@@ -28,7 +28,7 @@ from hgrt.errors import HgrtError
 from hgrt.files import check_writable, sha256, unwritable, written_whole
 from hgrt.model.spec import Ramp
 from hgrt.pose.heatmaps import Keypoints
-from hgrt.runtime.base import bundled_weights
+from hgrt.runtime.base import bundled_or_given, bundled_weights
 from hgrt.runtime.choose import SUFFIX
 from hgrt.runtime.cuda import open_cuda
 from hgrt.runtime.library import Flavour, Gpu, Library, find_gpu, load_library, need_gpu
@@ -104,7 +104,7 @@ def make_engine(weights: Path | None, order: Order, say: Say, watch: Watch) -> M
     `weights` None are the bundled ones. HgrtError where weights, machine or options do not allow it, and where the
     engine fails a check; KeyboardInterrupt after Ctrl-C. Either leaves no new file.
     """
-    path = weights or bundled_weights(".pt")
+    path = bundled_or_given(weights or bundled_weights(".pt"))
     _check_places(path, order.out)
     with _shop(order.out, order.flavour, say, watch) as shop:
         find = _from_onnx if path.suffix == ".onnx" else _from_checkpoint

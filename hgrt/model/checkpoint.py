@@ -21,6 +21,7 @@ from hgrt.errors import HgrtError
 from hgrt.files import written_whole
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.model.spec import METADATA_KEY, ModelSpec, Ramp
+from hgrt.runtime.base import bundled_or_given
 
 PREFIXES = ("model.module.", "module.model.", "module.", "model.")
 """What trainers and data-parallel wrappers put in front of a weight's name."""
@@ -56,8 +57,8 @@ def load_checkpoint(path: str | Path, ramp: Ramp = "linear") -> StackedHourglass
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The mapping stored in a torch file; HgrtError for anything else."""
-    path = Path(path)
+    """The mapping stored in a torch file, or in a bundled one that is named; HgrtError for anything else."""
+    path = bundled_or_given(path)
     if not path.is_file():
         raise HgrtError(f"There is no checkpoint at {path}.", fix="Check the path.")
     try:

@@ -103,14 +103,11 @@ def smoothed(heatmaps: NDArray[Any]) -> NDArray[Any]:
     """
     edge = sum(SMOOTHINGS)
     maps = np.pad(heatmaps, [(0, 0), (0, 0), (edge, edge), (edge, edge)])
+    quarter, half = np.float32(0.25), np.float32(0.5)
     for reach in SMOOTHINGS:
         inner = slice(reach, -reach)
-        maps = (maps[:, :, 2 * reach :] + maps[:, :, : -2 * reach]) * np.float32(0.25) + maps[:, :, inner] * np.float32(
-            0.5
-        )
-        maps = (maps[..., 2 * reach :] + maps[..., : -2 * reach]) * np.float32(0.25) + maps[..., inner] * np.float32(
-            0.5
-        )
+        maps = (maps[:, :, 2 * reach :] + maps[:, :, : -2 * reach]) * quarter + maps[:, :, inner] * half
+        maps = (maps[..., 2 * reach :] + maps[..., : -2 * reach]) * quarter + maps[..., inner] * half
     return maps
 
 

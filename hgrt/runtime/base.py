@@ -264,13 +264,17 @@ def weights_file(weights: str | Path) -> Path:
 
     HgrtError where there is neither.
     """
-    path = Path(weights)
+    path = bundled_or_given(weights)
     if path.is_file():
         return path
-    if path.name == str(path) and path.name in BUNDLED:
-        return asset(path.name)
     why = "That is a folder." if path.is_dir() else "No such file."
     raise HgrtError(f"The weights {path} cannot be opened.", why, "Leave the weights out for the bundled ones.")
+
+
+def bundled_or_given(weights: str | Path) -> Path:
+    """The bundled file where the name is one's and nothing here has it, else the path as it is given."""
+    path = Path(weights)
+    return asset(path.name) if str(path) in BUNDLED and not path.exists() else path
 
 
 def bundled_weights(suffix: str = ".onnx") -> Path:
