@@ -3,9 +3,10 @@
     python -m hgrt.train.average FIRST.pt SECOND.pt ... --data DATA --synthetic 1600 --out mean.pt
 
 For checkpoints of one run, or of runs that went on from one another's weights; networks that learnt apart have no mean
-worth anything. One that is named twice counts twice. The statistics are those of the recipe's views of the training
-people: the mean of statistics would not be those of the mean (P. Izmailov et al., "Averaging weights leads to wider
-optima and better generalization", UAI 2018). What calibration the checkpoints have is left out: calibrate anew.
+worth anything. One that is named twice counts twice; of a run's `last.pt` its averaged weights count. The statistics are
+those of the recipe's views of the training people: the mean of statistics would not be those of the mean (P. Izmailov et
+al., "Averaging weights leads to wider optima and better generalization", UAI 2018). What calibration the checkpoints
+have is left out: calibrate anew.
 
 Exit codes: 0, 2 a checkpoint or data that cannot be used.
 """
@@ -27,7 +28,7 @@ from hgrt.data.missing import no_data
 from hgrt.data.sample import People
 from hgrt.errors import EXIT_USAGE, HgrtError
 from hgrt.files import check_writable
-from hgrt.model.checkpoint import load_checkpoint, save_checkpoint
+from hgrt.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.train.batches import batches
 from hgrt.train.loop import SCENES, to_network
@@ -56,6 +57,17 @@ def average(models: Sequence[StackedHourglass]) -> StackedHourglass:
     return mean.eval()
 
 
+def averaged(path: Path) -> StackedHourglass:
+    """The network in a checkpoint; where it holds an averaged one beside, as `last.pt` does, that one.
+
+    HgrtError as `load_checkpoint`.
+    """
+    model, beside = load_checkpoint(path), read_checkpoint(path).get("ema")
+    if beside is not None:
+        model.load_state_dict(beside["weights"])
+    return model
+
+
 def measure_norms(model: StackedHourglass, people: People, views: int) -> None:
     """Give the network's batch norms the statistics of `views` training views of `people` by the recipe `modern`."""
     size = model.spec.input
@@ -77,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
         if not options.data and not options.synthetic:
             raise no_data("There is nobody to measure the batch norms on.", "No --data was given.")
         check_writable(options.out)
-        mean = average([load_checkpoint(path) for path in options.checkpoints])
+        mean = average([averaged(path) for path in options.checkpoints])
         measure_norms(mean, find(options.data, options.synthetic, 0).train, VIEWS)
         save_checkpoint(options.out, mean)
     except HgrtError as error:

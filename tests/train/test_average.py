@@ -14,7 +14,7 @@ from hgrt.errors import HgrtError
 from hgrt.model.checkpoint import load_checkpoint, save_checkpoint
 from hgrt.model.spec import ModelSpec
 from hgrt.train import average as module
-from hgrt.train.average import average, main, measure_norms
+from hgrt.train.average import average, averaged, main, measure_norms
 from hgrt.train.batches import batches
 from hgrt.train.loop import to_network
 from hgrt.train.recipe import Epoch, recipe_for
@@ -79,6 +79,15 @@ def test_checkpoints_become_one(
     first = [load_checkpoint(tmp_path / name).stacks[0].get_submodule("heatmap").weight for name in ("0.pt", "1.pt")]
     found = load_checkpoint(tmp_path / "mean.pt").stacks[0].get_submodule("heatmap").weight
     torch.testing.assert_close(found, (first[0] + first[1]) / 2)  # type: ignore[operator]
+
+
+def test_of_a_run_s_last_state_the_averaged_weights_count(tmp_path: Path) -> None:
+    net, other = lively(SPEC, 0), lively(SPEC, 1)
+    save_checkpoint(tmp_path / "best.pt", net)
+    save_checkpoint(tmp_path / "last.pt", net, ema={"weights": other.state_dict(), "updates": 5})
+    for name, expected in (("best.pt", net), ("last.pt", other)):
+        found = averaged(tmp_path / name).state_dict()
+        assert all(torch.equal(found[key], value) for key, value in expected.state_dict().items()), name
 
 
 @pytest.mark.parametrize(
