@@ -3,10 +3,10 @@
     python -m hgrt.train.average FIRST.pt SECOND.pt ... --data DATA --synthetic 1600 --out mean.pt
 
 For checkpoints of one run, or of runs that went on from one another's weights; networks that learnt apart have no mean
-worth anything. One that is named twice counts twice; of a run's `last.pt` its averaged weights count. The statistics are
-those of the recipe's views of the training people: the mean of statistics would not be those of the mean (P. Izmailov et
-al., "Averaging weights leads to wider optima and better generalization", UAI 2018). What calibration the checkpoints
-have is left out: calibrate anew.
+worth anything. One that is named twice counts twice; of a run's `last.pt` its averaged weights count. The statistics
+are those of the recipe's views of the training people: the mean of statistics would not be those of the mean (P.
+Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018). What calibration the
+checkpoints have is left out: calibrate anew.
 
 Exit codes: 0, 2 a checkpoint or data that cannot be used.
 """
