@@ -15,11 +15,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+import torch
 
 from hgrt.errors import EXIT_USAGE, HgrtError
 from hgrt.files import check_writable
@@ -36,20 +35,9 @@ def restack(model: StackedHourglass, stacks: int) -> StackedHourglass:
     made = StackedHourglass(spec)
     made.stem.load_state_dict(model.stem.state_dict())
     for place, stack in enumerate(made.stacks):
-        given = deepcopy(model.stacks[min(place, model.spec.stacks - 1)])
-        for name in ("merge_feature", "merge_heatmap"):
-            if getattr(stack, name) is None:
-                setattr(given, name, None)
-            elif getattr(given, name) is None:
-                setattr(given, name, _silent(getattr(stack, name)))
-        stack.load_state_dict(given.state_dict())
+        given = model.stacks[min(place, model.spec.stacks - 1)].state_dict()  # the last has no merge into a next one
+        stack.load_state_dict({name: given.get(name, torch.zeros_like(w)) for name, w in stack.state_dict().items()})
     return made.eval()
-
-
-def _silent(conv: nn.Conv2d) -> nn.Conv2d:
-    for weight in conv.parameters():
-        nn.init.zeros_(weight)
-    return conv
 
 
 def main(arguments: Sequence[str]) -> int:
