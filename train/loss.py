@@ -25,7 +25,7 @@ def heatmap_loss(
 
 
 def likeness(heatmaps: Tensor, answers: Tensor, peak_weight: float, examples: Tensor) -> Tensor:
-    """The same loss against what another network, or the last stack, answers, `answers` (B, J, S, S), which is known of every joint.
+    """The same loss against the `answers` (B, J, S, S) of another network or stack, which are known of every joint.
 
     `examples`: how many the whole batch has, of which these are all or part.
     """
