@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from hgrt.data.find import find
@@ -30,6 +31,7 @@ from hgrt.errors import EXIT_USAGE, HgrtError
 from hgrt.files import check_writable
 from hgrt.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from hgrt.model.hourglass import StackedHourglass
+from hgrt.model.spec import ModelSpec
 from hgrt.train.batches import batches
 from hgrt.train.loop import SCENES, to_network
 from hgrt.train.recipe import Epoch, recipe_for
@@ -68,13 +70,17 @@ def averaged(path: Path) -> StackedHourglass:
     return model
 
 
-def measure_norms(model: StackedHourglass, people: People, views: int) -> None:
-    """Give the network's batch norms the statistics of `views` training views of `people` by the recipe `modern`."""
-    size = model.spec.input
-    recipe = recipe_for("modern", size)
-    epoch = Epoch(0, 0, -(-views // BATCH), size, BATCH)
-    loader = batches(people, scenery(SCENES, recipe.seed), recipe, epoch, 0, 0, 1, 0, model.spec.crop)
-    update_bn((to_network(images) for images, _, _ in loader), model)
+def views(people: People, spec: ModelSpec, count: int) -> Iterator[Tensor]:
+    """At least `count` views of `people` by the recipe `modern`, in batches (B, 3, S, S) that such a network takes."""
+    recipe = recipe_for("modern", spec.input)
+    epoch = Epoch(0, 0, -(-count // BATCH), spec.input, BATCH)
+    loader = batches(people, scenery(SCENES, recipe.seed), recipe, epoch, 0, 0, 1, 0, spec.crop)
+    return (to_network(images) for images, _, _ in loader)
+
+
+def measure_norms(model: StackedHourglass, people: People, count: int = VIEWS) -> None:
+    """Give the network's batch norms the statistics of so many training views of `people`."""
+    update_bn(views(people, model.spec, count), model)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -90,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
             raise no_data("There is nobody to measure the batch norms on.", "No --data was given.")
         check_writable(options.out)
         mean = average([averaged(path) for path in options.checkpoints])
-        measure_norms(mean, find(options.data, options.synthetic, 0).train, VIEWS)
+        measure_norms(mean, find(options.data, options.synthetic, 0).train)
         save_checkpoint(options.out, mean)
     except HgrtError as error:
         print(f"Error: {error}", file=sys.stderr)

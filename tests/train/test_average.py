@@ -54,7 +54,7 @@ def test_batch_norms_are_those_of_the_views() -> None:
     seen = []
     norm = next(one for one in net.modules() if isinstance(one, nn.BatchNorm2d))
     handle = norm.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].detach()))
-    measure_norms(net, people, views=16)
+    measure_norms(net, people, 16)
     handle.remove()
     assert [len(one) for one in seen] == [8, 8] and not net.training
     assert norm.running_mean is not None and norm.running_var is not None
