@@ -1,4 +1,6 @@
-"""False persons: does an empty scene show nobody, and a scene with people somebody? A table to choose FOUND from.
+"""False persons: does an empty scene show nobody, and a scene with people somebody? A table to choose from.
+
+`ModelSpec.found` is chosen from it, and written by `hgrt calibrate CKPT --found`.
 
     python benchmarks/nobody.py --frames DATA/coco --frames DATA/webcam --frames DATA/mpii/sample.h5 \\
         --crops DATA/lspet --crops DATA/coco --empty PICTURES --strike seen.txt --out FOLDER
@@ -45,7 +47,7 @@ from hgrt.estimator import Mark, PoseEstimator
 from hgrt.evaluation.export import write_json
 from hgrt.evaluation.sheet import contact_sheet, write_sheet
 from hgrt.files import written_whole
-from hgrt.live.person import FOUND, KEPT, Tracker, box_around
+from hgrt.live.person import KEPT, Tracker, box_around
 from hgrt.live.source import PICTURES
 from hgrt.pose.geometry import MARGIN, Array, Box, Image
 from hgrt.pose.pose import Pose
@@ -340,44 +342,43 @@ def by_kind(seen: Sequence[Seen]) -> dict[str, list[Seen]]:
     return kinds | {"all": list(seen)} if seen else {}
 
 
-def empty_row(nobody: Sequence[Seen], counts: Mapping[str, int], repeats: int) -> dict[str, Any]:
+def empty_row(nobody: Sequence[Seen], found: float, counts: Mapping[str, int], repeats: int) -> dict[str, Any]:
     """What is written of empty scenes of one kind. `counts`: the frames of a scene in which the demo shows somebody."""
     return {
         "scenes": len(nobody),
-        "false": false(nobody, FOUND),
+        "false": false(nobody, found),
         "frames_shown": sum(counts[scene.id] for scene, _ in nobody) / (len(nobody) * repeats),
         "confidence": quantiles([surest(frames[0]).sure for _, frames in nobody]),
         "surest": quantiles([surest(chain(*frames)).sure for _, frames in nobody]),
     }
 
 
-def people_row(somebody: Sequence[Seen]) -> dict[str, Any]:
+def people_row(somebody: Sequence[Seen], found: float) -> dict[str, Any]:
     """What is written of pictures of people of one kind."""
     sure = quantiles([surest(frames[0]).sure for _, frames in somebody])
-    return {"scenes": len(somebody), **shares(somebody, FOUND), "confidence": sure}
+    return {"scenes": len(somebody), **shares(somebody, found), "confidence": sure}
 
 
 def measure(options: argparse.Namespace, estimator: PoseEstimator) -> dict[str, Any]:
     """Search every scene, write the sheets, and say what came of it."""
     empty, peopled, left_out = gather(options)
+    found = estimator.backend.info.spec.found
     rng, console = np.random.default_rng(SEED), Console(stderr=True)
     somebody = [(one, watch(estimator, one.image, 1, rng)) for one in track(peopled, "people", console=console)]
     nobody, counts = [], {}
     for scene in track(empty, "empty", console=console):
         looks = watch(estimator, scene.image, options.repeats, rng)
         nobody.append((scene, looks))
-        alarm = outcome(looks, FOUND, ()) != "nobody"
+        alarm = outcome(looks, found, ()) != "nobody"
         counts[scene.id] = shown(estimator, scene.image, options.repeats, rng) if alarm else 0
-    write_looks(options.out, nobody, somebody)
+    write_looks(options.out, nobody, somebody, found)
     return {
-        "thresholds": {"found": FOUND, "kept": KEPT},
+        "thresholds": {"found": found, "kept": KEPT},
         "repeats": options.repeats,
         "struck": left_out,
-        "empty": {kind: empty_row(of, counts, options.repeats) for kind, of in by_kind(nobody).items()},
-        "people": {kind: people_row(of) for kind, of in by_kind(somebody).items()},
-        "by_threshold": [
-            {"found": found, "false": false(nobody, found), **shares(somebody, found)} for found in THRESHOLDS
-        ],
+        "empty": {kind: empty_row(of, found, counts, options.repeats) for kind, of in by_kind(nobody).items()},
+        "people": {kind: people_row(of, found) for kind, of in by_kind(somebody).items()},
+        "by_threshold": [{"found": one, "false": false(nobody, one), **shares(somebody, one)} for one in THRESHOLDS],
         "each": {
             scene.id: [round(surest(frames[0]).sure, 3), round(surest(chain(*frames)).sure, 3)]
             for scene, frames in (*nobody, *somebody)
@@ -385,16 +386,16 @@ def measure(options: argparse.Namespace, estimator: PoseEstimator) -> dict[str, 
     }
 
 
-def write_looks(folder: Path, nobody: Sequence[Seen], somebody: Sequence[Seen]) -> None:
+def write_looks(folder: Path, nobody: Sequence[Seen], somebody: Sequence[Seen], found: float) -> None:
     """The sheets: all empty scenes, those with a false alarm, and those with people by what was found."""
     folder.mkdir(parents=True, exist_ok=True)
     best = [(scene, surest(chain(*frames))) for scene, frames in nobody]
-    alarms = [(scene, look) for scene, look in best if look.sure >= FOUND]
+    alarms = [(scene, look) for scene, look in best if look.sure >= found]
     write_sheets(folder, "alarms", alarms)
     write_sheets(folder, "empty", [(scene, surest([])) for scene, _ in nobody], 128)
     for name, kind in zip(("found", "elsewhere", "missed"), OUTCOMES, strict=True):
-        seen = [one for one in somebody if outcome(one[1], FOUND, one[0].people) == kind]
-        of = [(scene, chosen(frames, FOUND) or surest(frames[0])) for scene, frames in seen]
+        seen = [one for one in somebody if outcome(one[1], found, one[0].people) == kind]
+        of = [(scene, chosen(frames, found) or surest(frames[0])) for scene, frames in seen]
         write_sheets(folder, name, of)
 
 

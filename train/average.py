@@ -5,8 +5,8 @@
 For checkpoints of one run, or of runs that went on from one another's weights; networks that learnt apart have no mean
 worth anything. One that is named twice counts twice; of a run's `last.pt` its averaged weights count. The statistics
 are those of the recipe's views of the training people: the mean of statistics would not be those of the mean (P.
-Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018). What calibration the
-checkpoints have is left out: calibrate anew.
+Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018). What was measured
+of the checkpoints (`hgrt calibrate`) is left out: calibrate anew.
 
 Exit codes: 0, 2 a checkpoint or data that cannot be used.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -49,7 +48,7 @@ def average(models: Sequence[StackedHourglass]) -> StackedHourglass:
                 "Only networks of one shape have a mean.",
             )
     states = [model.state_dict() for model in models]
-    mean = StackedHourglass(replace(first.spec, calibration=()))
+    mean = StackedHourglass(first.spec.unmeasured())
     mean.load_state_dict(
         {
             name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value

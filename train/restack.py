@@ -4,8 +4,8 @@
 
 Every stack that is added is a copy of the last one and sees what that one saw: what merges the earlier stack's answer
 into its input begins with zeros. So the network answers as before, and a training goes on from there instead of from
-nothing. With fewer stacks the last of those that stay answers; all of them were trained to. A calibration belongs to
-the last stack of before and is left out: calibrate anew.
+nothing. With fewer stacks the last of those that stay answers; all of them were trained to. What `hgrt calibrate`
+writes belongs to the last stack of before and is left out: calibrate anew.
 
 Exit codes: 0, 2 a checkpoint or number of stacks that cannot be used.
 """
@@ -29,7 +29,7 @@ from hgrt.model.hourglass import StackedHourglass
 def restack(model: StackedHourglass, stacks: int) -> StackedHourglass:
     """The network with so many stacks, in eval mode and not calibrated; HgrtError where none can have as many."""
     try:
-        spec = replace(model.spec, stacks=stacks, calibration=())
+        spec = replace(model.spec.unmeasured(), stacks=stacks)
     except ValueError as error:
         raise HgrtError("The network cannot be made.", str(error), "Set another --stacks.") from error
     made = StackedHourglass(spec)

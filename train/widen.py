@@ -6,7 +6,8 @@ What is there stays, and what is added is not listened to yet, but may be at the
 "Net2Net: Accelerating learning via knowledge transfer", ICLR 2016). So a training goes on from there instead of from
 nothing. With at least as much growth as before the network answers as before. With none, the bottlenecks between one
 size and the next have no convolution in their shortcut any more; what that did their spare channels do as nearly as
-they can on views of the recipe, and the network answers about as before. A calibration is left out: calibrate anew.
+they can on views of the recipe, and the network answers about as before. What `hgrt calibrate` writes is left out:
+calibrate anew.
 
 Exit codes: 0, 2 a checkpoint, size or data that cannot be used.
 """
@@ -47,7 +48,7 @@ def widen(model: StackedHourglass, channels: int, growth: int, images: Sequence[
     wider somewhere.
     """
     try:
-        spec = replace(model.spec, channels=channels, growth=growth, calibration=())
+        spec = replace(model.spec.unmeasured(), channels=channels, growth=growth)
     except ValueError as error:
         raise HgrtError("The network cannot be made.", str(error), "Set other --channels or --growth.") from error
     made = StackedHourglass(spec).eval()

@@ -31,6 +31,14 @@ def calibrate(
         float | None,
         typer.Option(min=0.25, max=4.0, help="How much of a person's box to look at from now on: side over side."),
     ] = None,
+    found: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            help="How sure to be from now on, before a search says that somebody is there (benchmarks/nobody.py).",
+        ),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw how true scores and chances are here: .png or .jpg.")] = None,
 ) -> None:
     """Measure how likely a joint of a given score is right (PCKh@0.5), so that the demo can say it.
@@ -74,13 +82,13 @@ def calibrate(
     if out is None:
         console.print("No calibration was written: that takes --out.")
     else:
-        write_calibrated(checkpoint, out, knots, seen)
+        write_calibrated(checkpoint, out, knots, seen, found)
         console.print(f"Written: {out}", markup=False)
 
 
-def write_calibrated(checkpoint: Path, out: Path, knots: Knots, crop: float) -> None:
-    """Write the checkpoint with another calibration, measured with `crop` (`ModelSpec.crop`), and with all that ours
-    hold beside the weights, to `out`.
+def write_calibrated(checkpoint: Path, out: Path, knots: Knots, crop: float, found: float | None) -> None:
+    """Write the checkpoint with another calibration, measured with `crop`, and perhaps `found` (both of `ModelSpec`),
+    and with all that ours hold beside the weights, to `out`.
     """
     from dataclasses import replace
 
@@ -88,7 +96,7 @@ def write_calibrated(checkpoint: Path, out: Path, knots: Knots, crop: float) -> 
     from hgrt.model.spec import METADATA_KEY
 
     model, content = load_checkpoint(checkpoint), read_checkpoint(checkpoint)
-    model.spec = replace(model.spec, calibration=knots, crop=crop)
+    model.spec = replace(model.spec, calibration=knots, crop=crop, found=found or model.spec.found)
     beside = set(content) - {METADATA_KEY, "state_dict"} if METADATA_KEY in content else ()
     save_checkpoint(out, model, **{name: content[name] for name in beside})
 

@@ -20,7 +20,6 @@ from hgrt.pose.geometry import MARGIN, Box, Image
 from hgrt.pose.pose import Pose
 
 HINT = 0.25  # confidence from which a square is worth a closer look
-FOUND = 0.66  # how sure several looks must be of one searched pose for it to be a person
 LEAST = 0.5  # of the network's input: a searched person's box is at least as large, since anything is found in a blur
 KEPT = 0.45  # confidence below which a followed person is not seen
 SETTLED = 0.84  # confidence from which a followed person needs no comparison
@@ -152,7 +151,8 @@ class Tracker:
 
     def _somebody(self, image: Image, pose: Pose, mark: Mark) -> bool:
         """Whether a searched pose is a person's."""
-        return pose.confidence >= FOUND and self._sure(image, pose, mark) >= FOUND
+        found = self.estimator.backend.info.spec.found
+        return pose.confidence >= found and self._sure(image, pose, mark) >= found
 
     def _sure(self, image: Image, pose: Pose, mark: Mark) -> float:
         """How sure looks at other squares leave it that somebody is there: at most as sure as the pose itself; 0 of

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -24,6 +24,9 @@ Ramp = Literal["linear", "integer"]
 
 METADATA_KEY = "hgrt.spec"
 """Under this key the JSON of the spec stands in an ONNX file's metadata and in a checkpoint."""
+
+FOUND = 0.66
+"""What `ModelSpec.found` is where it was not measured: that of the bundled `lite`."""
 
 ENGINE_KEY = "hgrt.engine"
 """Under this key an ONNX file that engines are built from says its `precision`, and whether it takes whole frames."""
@@ -49,6 +52,8 @@ class ModelSpec:
     colour    channel order the weights were trained on; values are scaled to 0..1, with no mean subtracted
     calibration  from a joint's score to the chance that it is right (see `hgrt.pose.confidence`); () not calibrated. It
               belongs to the weights: a training that begins with them begins without it
+    found     how sure several looks must be of somebody searched (`hgrt.live.person`), 0..1, for there to be a person;
+              measured on empty scenes (`benchmarks/nobody.py`), and belongs to the weights, too
     """
 
     stacks: int = 2
@@ -64,6 +69,7 @@ class ModelSpec:
     joints: tuple[str, ...] = MPII.joints
     colour: Literal["rgb"] = "rgb"
     calibration: Knots = ()
+    found: float = FOUND
 
     def __post_init__(self) -> None:
         choices = {"gate": Gate, "block": Block, "stem": Stem, "ramp": Ramp}
@@ -80,6 +86,8 @@ class ModelSpec:
             raise ValueError(f"crop is {self.crop}; it is from 0.25 to 4")
         if self.colour != "rgb" or not self.joints:
             raise ValueError("colour is 'rgb' and at least one joint is named")
+        if not 0 < self.found <= 1:
+            raise ValueError(f"found is {self.found}; it is above 0 and at most 1")
         _check_knots(self.calibration)
 
     @property
@@ -88,8 +96,12 @@ class ModelSpec:
         return self.input // 4
 
     def shape(self) -> dict[str, object]:
-        """What a network is built from, by name: all but the calibration."""
-        return {name: value for name, value in asdict(self).items() if name != "calibration"}
+        """What a network is built from, by name: all but what was measured of its weights."""
+        return {name: value for name, value in asdict(self).items() if name not in ("calibration", "found")}
+
+    def unmeasured(self) -> ModelSpec:
+        """The same network with weights of which nothing is known."""
+        return replace(self, calibration=(), found=FOUND)
 
     def __str__(self) -> str:
         width = f"{self.channels}" + (f"+{self.growth}" if self.growth else "")

@@ -113,17 +113,29 @@ def test_how_much_of_a_box_the_network_looks_at_is_measured_with_and_written(whe
     assert json.loads((tmp_path / "near.json").read_text())["weights"]["spec"]["crop"] == 0.5
 
 
-@pytest.mark.parametrize("crop", ["0", "0.2", "-1", "5", "half"])
-def test_a_share_that_makes_no_sense_is_refused(where: Path, tmp_path: Path, crop: str) -> None:
-    done = hgrt_here("calibrate", where / "net.pt", "-d", where / "one", "--crop", crop, cwd=tmp_path)
-    assert done.returncode == 2 and "--crop" in done.stderr and "Traceback" not in done.stderr
+def test_how_sure_a_search_must_be_is_written_and_kept(where: Path, tmp_path: Path) -> None:
+    from hgrt.model.checkpoint import load_checkpoint
+
+    for source, name, options in ((where / "net.pt", "strict.pt", ["--found", 0.8]), ("strict.pt", "again.pt", [])):
+        done = hgrt_here("calibrate", source, "-d", where / "one", "--out", name, *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert load_checkpoint(tmp_path / name).spec.found == 0.8
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [*(("--crop", value) for value in ("0", "0.2", "-1", "5", "half")), *(("--found", one) for one in ("0", "1.5"))],
+)
+def test_a_share_that_makes_no_sense_is_refused(where: Path, tmp_path: Path, option: str, value: str) -> None:
+    done = hgrt_here("calibrate", where / "net.pt", "-d", where / "one", option, value, cwd=tmp_path)
+    assert done.returncode == 2 and option in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_published_checkpoint_becomes_one_of_ours(tmp_path: Path) -> None:
     from hgrt.model.checkpoint import load_checkpoint, read_checkpoint
 
     published = published_checkpoint(tmp_path / "checkpoint.pth.tar", 1, modulated=False, channels=16)
-    write_calibrated(published, tmp_path / "sure.pt", KNOTS, 0.75)
+    write_calibrated(published, tmp_path / "sure.pt", KNOTS, 0.75, None)
     assert load_checkpoint(tmp_path / "sure.pt").spec.calibration == KNOTS
     assert set(read_checkpoint(tmp_path / "sure.pt")) == {"hgrt.spec", "state_dict"}
 
@@ -131,11 +143,11 @@ def test_a_published_checkpoint_becomes_one_of_ours(tmp_path: Path) -> None:
 def test_a_training_that_begins_with_calibrated_weights_begins_without_the_calibration(
     where: Path, tmp_path: Path
 ) -> None:
-    write_calibrated(where / "net.pt", tmp_path / "sure.pt", KNOTS, 1.0)
+    write_calibrated(where / "net.pt", tmp_path / "sure.pt", KNOTS, 1.0, 0.9)
     shown = [
         hgrt_here("train", "--init", path, "--print-config", cwd=tmp_path) for path in ("sure.pt", where / "net.pt")
     ]
     assert [done.returncode for done in shown] == [0, 0], shown[0].stderr
     said = [[line for line in done.stdout.splitlines() if " init=" not in line] for done in shown]
     assert said[0] == said[1] and any("spec.channels=8" in line for line in said[0])
-    assert "calibration" not in shown[0].stdout
+    assert "calibration" not in shown[0].stdout and "spec.found" not in shown[0].stdout

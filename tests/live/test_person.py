@@ -14,7 +14,6 @@ import hgrt.live.person as person_module
 from fakes import SPEC, WHERE, FakeBackend, fake_estimator, gaussians, joints_of, painted_joints, picture, pose
 from hgrt.live.person import (
     DOUBTS,
-    FOUND,
     KEPT,
     LEAST,
     SAME,
@@ -29,6 +28,7 @@ from hgrt.pose.geometry import Array, Box, Image
 from hgrt.pose.heatmaps import Maps
 from hgrt.pose.pose import Pose
 
+FOUND = SPEC.found
 PATIENCE = 30  # frames that a search may take; it may look bit by bit
 SIZES = [(640, 360), (360, 640), (900, 300), (300, 900), (400, 400)]
 PLACES = [(0.5, 0.5), (0.12, 0.3), (0.88, 0.72), (0.3, 0.8), (0.75, 0.25)]
@@ -93,6 +93,15 @@ def test_what_only_one_square_shows_is_nobody(monkeypatch: pytest.MonkeyPatch) -
     assert max(looks) <= 60 and max(looks[1:]) <= 10, looks
     monkeypatch.setattr(person_module, "AGAIN", ((0, 0, 1),))  # a look at the same square shows the same again
     assert first_found(tracker, image).confidence > FOUND
+
+
+@pytest.mark.parametrize(("bound", "there"), [(0.79, True), (0.81, False)])
+def test_how_sure_a_search_must_be_comes_with_the_weights(bound: float, there: bool) -> None:
+    person, estimator = (320.0, 180.0, 200.0), fake_estimator(FakeBackend(spec=replace(SPEC, found=bound)))
+    estimator.poses = lambda image, boxes, mark: [  # type: ignore[assignment,method-assign]
+        pose(joints_of(person), 0.8, box) for box in boxes
+    ]
+    assert (Tracker(estimator)(picture(640, 360, person)) is not None) == there
 
 
 def test_where_the_surest_square_shows_nobody_the_next_ones_are_tried() -> None:

@@ -36,6 +36,7 @@ specs = st.builds(
     input=st.integers(1, 8).map(lambda n: 64 * n),
     crop=st.floats(0.25, 4.0),
     calibration=calibrations(),
+    found=st.floats(0.01, 1.0),
 )
 
 
@@ -81,6 +82,9 @@ def test_presets_are_valid_and_differ() -> None:
         ({"crop": float("nan")}, "crop is nan"),
         ({"colour": "bgr"}, "colour"),
         ({"joints": ()}, "joint"),
+        ({"found": 0.0}, "found is 0.0"),
+        ({"found": 1.01}, "found is 1.01"),
+        ({"found": float("nan")}, "found is nan"),
         ({"calibration": ((0.5,),)}, "pairs of score and chance"),
         ({"calibration": (0.5, 0.6)}, "pairs of score and chance"),
         ({"calibration": ((0.5, "0.6"),)}, "numbers from 0 to 1"),
@@ -127,9 +131,10 @@ def test_missing_keys_take_their_defaults() -> None:
 
 
 @given(specs)
-def test_the_shape_is_all_but_the_calibration(spec: ModelSpec) -> None:
-    assert set(asdict(spec)) - set(spec.shape()) == {"calibration"}
-    assert ModelSpec(**spec.shape()) == replace(spec, calibration=())  # type: ignore[arg-type]
+def test_the_shape_is_all_but_what_was_measured(spec: ModelSpec) -> None:
+    assert set(asdict(spec)) - set(spec.shape()) == {"calibration", "found"}
+    assert ModelSpec(**spec.shape()) == spec.unmeasured()  # type: ignore[arg-type]
+    assert spec.unmeasured() == replace(spec, calibration=(), found=ModelSpec().found)
 
 
 @pytest.mark.parametrize(
