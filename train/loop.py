@@ -157,12 +157,16 @@ def _step(
         with holding_back(model, k + 1 < len(parts)):
             with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16 and has_bf16(device)):
                 heatmaps: Tensor = model(image)
+                taught = None if teacher is None else teacher(image)
             loss = heatmap_loss(heatmaps, targets, known, recipe.peak_weight, known_in_all)
             blank = heatmap_loss(torch.zeros_like(targets)[:, None], targets, known, recipe.peak_weight, known_in_all)
             sums += torch.stack([loss.detach(), blank])
             share = partial(likeness, peak_weight=recipe.peak_weight, examples=examples)
-            if teacher is not None:
-                loss = (1 - recipe.teacher_weight) * loss + recipe.teacher_weight * share(heatmaps, teacher(image))
+            if taught is not None:
+                # Whom a teacher sees where it is known that nobody is, nobody is to see.
+                nobody = (known > 0).all(1) & (targets.flatten(1).amax(1) == 0)
+                taught = torch.where(nobody[:, None, None, None], 0, taught)
+                loss = (1 - recipe.teacher_weight) * loss + recipe.teacher_weight * share(heatmaps, taught)
             if recipe.inner_weight and heatmaps.shape[1] > 1:
                 last = heatmaps[:, -1].detach().float().clamp(0, 1)
                 loss = loss + recipe.inner_weight * share(heatmaps[:, :-1], last)

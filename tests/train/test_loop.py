@@ -587,6 +587,21 @@ def test_the_teacher_is_heard_on_every_joint() -> None:
         torch.testing.assert_close(gradient[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_whom_the_teacher_sees_in_empty_places_is_not_learnt() -> None:
+    """Empty is what has no target though every joint is known; where nothing is known, the teacher is heard."""
+    images, targets, known = examples()
+    targets[:3], known[:3] = 0, torch.tensor([[1.0], [0.0], [1.0]])
+    known[2, 5] = 0
+    _, gradient = stepped(frozen(), [(images, targets, known)], replace(FIXED, teacher_weight=0.5), teacher)
+    answers = teacher(to_network(images)) * (torch.arange(6) > 0)[:, None, None, None]
+    _, expected = stepped(frozen(), [(images, targets, known)], replace(FIXED, teacher_weight=0.5), lambda _: answers)
+    _, heard = stepped(frozen(), [(images, targets, known)], replace(FIXED, teacher_weight=0.0), teacher)
+    assert equal(gradient, expected) and not equal(gradient, heard)
+    known[0, 0] = 0
+    _, otherwise = stepped(frozen(), [(images, targets, known)], replace(FIXED, teacher_weight=0.5), teacher)
+    assert not equal(gradient, otherwise)
+
+
 @pytest.mark.parametrize("peak_weight", [0.0, 9.0])
 def test_earlier_stacks_learn_from_the_last(peak_weight: float) -> None:
     """On every joint."""
