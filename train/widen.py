@@ -37,6 +37,7 @@ from hgrt.train.average import measure_norms, views
 QUIET = 0.1  # scale of batch norms that are added, so that new channels hardly disturb
 OFFSET = 4.0  # standard deviations by which what is carried through a ReLU is lifted above zero
 SEEN = 256  # views on which what is to be carried is measured
+SEED = 0  # of what new channels begin with
 
 
 @torch.no_grad()
@@ -183,6 +184,7 @@ def main(arguments: Sequence[str]) -> int:
         if not options.data and not options.synthetic:
             raise no_data("There is nobody to measure the channels on.", "No --data was given.")
         check_writable(options.out)
+        torch.manual_seed(SEED)
         model, people = load_checkpoint(options.checkpoint), find(options.data, options.synthetic, 0).train
         made = widen(model, options.channels, options.growth, list(views(people, model.spec, SEEN)))
         measure_norms(made, people)
