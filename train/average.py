@@ -13,7 +13,6 @@ Exit codes: 0, 2 a checkpoint or data that cannot be used.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,18 +21,16 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from hgrt.data.find import find
 from hgrt.data.generated import scenery
-from hgrt.data.missing import no_data
 from hgrt.data.sample import People
-from hgrt.errors import EXIT_USAGE, HgrtError
-from hgrt.files import check_writable
-from hgrt.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from hgrt.errors import HgrtError
+from hgrt.model.checkpoint import load_checkpoint, read_checkpoint
 from hgrt.model.hourglass import StackedHourglass
 from hgrt.model.spec import ModelSpec
 from hgrt.train.batches import batches
 from hgrt.train.loop import SCENES, to_network
 from hgrt.train.recipe import Epoch, recipe_for
+from hgrt.train.remake import parser_of, people_of, write
 
 VIEWS, BATCH = 1920, 32  # views that the statistics are measured on
 
@@ -84,24 +81,17 @@ def measure_norms(model: StackedHourglass, people: People, count: int = VIEWS) -
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, looks=True)
     parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CKPT")
-    parser.add_argument("--data", type=Path, action="append", default=[])
-    parser.add_argument("--synthetic", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    try:
-        if not options.data and not options.synthetic:
-            raise no_data("There is nobody to measure the batch norms on.", "No --data was given.")
-        check_writable(options.out)
+
+    def make() -> StackedHourglass:
+        people = people_of(options, "the batch norms")
         mean = average([averaged(path) for path in options.checkpoints])
-        measure_norms(mean, find(options.data, options.synthetic, 0).train)
-        save_checkpoint(options.out, mean)
-    except HgrtError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    print(f"{options.out}: the mean of {len(options.checkpoints)}, {mean.spec}")
-    return 0
+        measure_norms(mean, people)
+        return mean
+
+    return write(options.out, make, f"the mean of {len(options.checkpoints)}, ")
 
 
 if __name__ == "__main__":

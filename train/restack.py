@@ -12,7 +12,6 @@ Exit codes: 0, 2 a checkpoint or number of stacks that cannot be used.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,10 +19,10 @@ from pathlib import Path
 
 import torch
 
-from hgrt.errors import EXIT_USAGE, HgrtError
-from hgrt.files import check_writable
-from hgrt.model.checkpoint import load_checkpoint, save_checkpoint
+from hgrt.errors import HgrtError
+from hgrt.model.checkpoint import load_checkpoint
 from hgrt.model.hourglass import StackedHourglass
+from hgrt.train.remake import parser_of, write
 
 
 def restack(model: StackedHourglass, stacks: int) -> StackedHourglass:
@@ -42,20 +41,11 @@ def restack(model: StackedHourglass, stacks: int) -> StackedHourglass:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, looks=False)
     parser.add_argument("checkpoint", type=Path, metavar="CKPT")
     parser.add_argument("--stacks", type=int, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    try:
-        check_writable(options.out)
-        made = restack(load_checkpoint(options.checkpoint), options.stacks)
-        save_checkpoint(options.out, made)
-    except HgrtError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    print(f"{options.out}: {made.spec}")
-    return 0
+    return write(options.out, lambda: restack(load_checkpoint(options.checkpoint), options.stacks))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
 
 What is there stays, and what is added is not listened to yet, but may be at the next step (after T. Chen et al.,
 "Net2Net: Accelerating learning via knowledge transfer", ICLR 2016). So a training goes on from there instead of from
-nothing. With at least as much growth as before the network answers as before. With none, the bottlenecks between one
-size and the next have no convolution in their shortcut any more; what that did their spare channels do as nearly as
-they can on views of the recipe, and the network answers about as before. What `hgrt calibrate` writes is left out:
+nothing. As long as it grows from size to size the network answers as before. With --growth 0 the bottlenecks between
+one size and the next have no convolution in their shortcut any more; what that did their spare channels do as nearly
+as they can on views of the recipe, and the network answers about as before. What `hgrt calibrate` writes is left out:
 calibrate anew.
 
 Exit codes: 0, 2 a checkpoint, size or data that cannot be used.
@@ -14,7 +14,6 @@ Exit codes: 0, 2 a checkpoint, size or data that cannot be used.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,14 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hgrt.data.find import find
-from hgrt.data.missing import no_data
-from hgrt.errors import EXIT_USAGE, HgrtError
-from hgrt.files import check_writable
-from hgrt.model.checkpoint import load_checkpoint, save_checkpoint
+from hgrt.errors import HgrtError
+from hgrt.model.checkpoint import load_checkpoint
 from hgrt.model.hourglass import Conv, PostactResidual, StackedHourglass
 from hgrt.model.spec import ModelSpec
 from hgrt.train.average import measure_norms, views
+from hgrt.train.remake import parser_of, people_of, write
 
 QUIET = 0.1  # scale of batch norms that are added, so that new channels hardly disturb
 OFFSET = 4.0  # standard deviations by which what is carried through a ReLU is lifted above zero
@@ -172,28 +169,20 @@ def _set(norm: nn.BatchNorm2d, part: slice, mean: Tensor, variance: Tensor, weig
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, looks=True)
     parser.add_argument("checkpoint", type=Path, metavar="CKPT")
     parser.add_argument("--channels", type=int, required=True)
     parser.add_argument("--growth", type=int, required=True)
-    parser.add_argument("--data", type=Path, action="append", default=[])
-    parser.add_argument("--synthetic", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    try:
-        if not options.data and not options.synthetic:
-            raise no_data("There is nobody to measure the channels on.", "No --data was given.")
-        check_writable(options.out)
+
+    def make() -> StackedHourglass:
         torch.manual_seed(SEED)
-        model, people = load_checkpoint(options.checkpoint), find(options.data, options.synthetic, 0).train
+        people, model = people_of(options, "the channels"), load_checkpoint(options.checkpoint)
         made = widen(model, options.channels, options.growth, list(views(people, model.spec, SEEN)))
         measure_norms(made, people)
-        save_checkpoint(options.out, made)
-    except HgrtError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    print(f"{options.out}: {made.spec}")
-    return 0
+        return made
+
+    return write(options.out, make)
 
 
 if __name__ == "__main__":

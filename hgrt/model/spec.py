@@ -25,11 +25,11 @@ Ramp = Literal["linear", "integer"]
 METADATA_KEY = "hgrt.spec"
 """Under this key the JSON of the spec stands in an ONNX file's metadata and in a checkpoint."""
 
-FOUND = 0.66
-"""What `ModelSpec.found` is where it was not measured: that of the bundled `lite`."""
-
 ENGINE_KEY = "hgrt.engine"
 """Under this key an ONNX file that engines are built from says its `precision`, and whether it takes whole frames."""
+
+FOUND = 0.66
+"""What `ModelSpec.found` is where it was not measured: that of the bundled `lite`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,10 +60,9 @@ def test_what_is_added_learns() -> None:
     wide = widen(net, 16, 4, [])
     wide.train()
     wide(IMAGE).square().mean().backward()
-    for name, weight in wide.named_parameters():
-        if name.endswith("heatmap.weight") and "merge" not in name:
-            added = weight[:, 8:]
-            assert not added.any() and weight.grad is not None and weight.grad[:, 8:].abs().min() > 0, name
+    for weight in (wide.get_parameter(f"stacks.{stack}.heatmap.weight") for stack in range(2)):
+        assert weight.shape[1] == 16 and not weight[:, 8:].any()
+        assert weight.grad is not None and weight.grad[:, 8:].abs().min() > 0
     assert all(torch.equal(net.state_dict()[name], value) for name, value in kept.items())
 
 
