@@ -39,6 +39,7 @@ def calibrate(
             help="How sure to be from now on, before a search says that somebody is there (benchmarks/nobody.py).",
         ),
     ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Write the weights in half precision: half the file.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw how true scores and chances are here: .png or .jpg.")] = None,
 ) -> None:
     """Measure how likely a joint of a given score is right (PCKh@0.5), so that the demo can say it.
@@ -82,13 +83,15 @@ def calibrate(
     if out is None:
         console.print("No calibration was written: that takes --out.")
     else:
-        write_calibrated(checkpoint, out, knots, seen, found)
+        write_calibrated(checkpoint, out, knots, seen, found, half)
         console.print(f"Written: {out}", markup=False)
 
 
-def write_calibrated(checkpoint: Path, out: Path, knots: Knots, crop: float, found: float | None) -> None:
+def write_calibrated(
+    checkpoint: Path, out: Path, knots: Knots, crop: float, found: float | None, half: bool = False
+) -> None:
     """Write the checkpoint with another calibration, measured with `crop`, and perhaps `found` (both of `ModelSpec`),
-    and with all that ours hold beside the weights, to `out`.
+    and with all that ours hold beside the weights, to `out`; with `half` in half precision.
     """
     from dataclasses import replace
 
@@ -98,7 +101,7 @@ def write_calibrated(checkpoint: Path, out: Path, knots: Knots, crop: float, fou
     model, content = load_checkpoint(checkpoint), read_checkpoint(checkpoint)
     model.spec = replace(model.spec, calibration=knots, crop=crop, found=found or model.spec.found)
     beside = set(content) - {METADATA_KEY, "state_dict"} if METADATA_KEY in content else ()
-    save_checkpoint(out, model, **{name: content[name] for name in beside})
+    save_checkpoint(out, model, half, **{name: content[name] for name in beside})
 
 
 def _check_checkpoint(checkpoint: Path, out: Path) -> None:

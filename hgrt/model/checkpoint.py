@@ -27,9 +27,15 @@ PREFIXES = ("model.module.", "module.model.", "module.", "model.")
 """What trainers and data-parallel wrappers put in front of a weight's name."""
 
 
-def save_checkpoint(path: Path, model: StackedHourglass, **extra: object) -> None:
-    """Write weights and spec, and `extra` plain values or tensors beside them; the file appears whole or not at all."""
-    content = {METADATA_KEY: asdict(model.spec), "state_dict": model.state_dict(), **extra}
+def save_checkpoint(path: Path, model: StackedHourglass, half: bool = False, **extra: object) -> None:
+    """Write weights and spec, and `extra` plain values or tensors beside them; the file appears whole or not at all.
+
+    With `half` the weights of convolutions and linear layers are rounded to half precision, which makes half the file.
+    """
+    weights = model.state_dict()
+    if half:  # what norms know stays: a variance may be beyond what half precision holds
+        weights = {name: value.half() if value.ndim > 1 else value for name, value in weights.items()}
+    content = {METADATA_KEY: asdict(model.spec), "state_dict": weights, **extra}
     with written_whole(path) as partial, partial.open("wb") as stream:
         torch.save(content, stream)
         stream.flush()
@@ -37,7 +43,8 @@ def save_checkpoint(path: Path, model: StackedHourglass, **extra: object) -> Non
 
 
 def load_checkpoint(path: str | Path, ramp: Ramp = "linear") -> StackedHourglass:
-    """The network in a checkpoint of ours or in a published `checkpoint.pth.tar` / `checkpoint.pt`, in eval mode.
+    """The network in a checkpoint of ours or in a published `checkpoint.pth.tar` / `checkpoint.pt`, in eval mode and in
+    single precision.
 
     `ramp` matters for published files only: the coordinate channels they were trained with (see `ModelSpec`).
     HgrtError where the file is missing, foreign or does not fit; it names the keys that differ.

@@ -308,6 +308,21 @@ def test_round_trip(changes: dict[str, Any], tmp_path: Path) -> None:
         torch.testing.assert_close(back(image), net(image), rtol=0, atol=0)
 
 
+def test_half_the_file_holds_weights_rounded_to_half_and_norms_as_they_are(tmp_path: Path) -> None:
+    net = tiny(block="postact", stem="light", growth=4, channels=64)
+    far = net.get_buffer("stem.0.bn.running_var")
+    far.fill_(1e6)  # beyond what half precision holds
+    for name, half in (("whole.pt", False), ("half.pt", True)):
+        save_checkpoint(tmp_path / name, net, half, epoch=3)
+    assert (tmp_path / "half.pt").stat().st_size < 0.6 * (tmp_path / "whole.pt").stat().st_size
+    back = load_checkpoint(tmp_path / "half.pt")
+    assert back.spec == net.spec and read_checkpoint(tmp_path / "half.pt")["epoch"] == 3
+    for name, value in net.state_dict().items():
+        read = back.state_dict()[name]
+        assert read.dtype == value.dtype, name
+        torch.testing.assert_close(read, value.half().float() if value.ndim > 1 else value, rtol=0, atol=0)
+
+
 def test_the_ramp_argument_leaves_our_own_files_alone(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "ours.pt", tiny())
     assert load_checkpoint(tmp_path / "ours.pt", ramp="integer").spec.ramp == "linear"
