@@ -40,6 +40,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "no-peak-weight": ("every pixel of a map weighs the same", ["--set", "recipe.peak_weight=0"]),
     "gate-none": ("no top-down modulation", ["--set", "spec.gate=none"]),
     "teacher": ("learns from a trained network too", []),
+    "mannequins": ("mannequins among the people", []),
     "gate-raw": ("the published gate", ["--set", "spec.gate=raw"]),
     "sigma-1": ("narrower targets", ["--set", "recipe.sigma=1.0"]),
     "no-cooldown": ("constant learning rate", ["--set", "recipe.cooldown=0"]),
@@ -59,11 +60,17 @@ def run(name: str, options: argparse.Namespace) -> None:
         arguments = ["--exp", folder.name, "--preset", "lite", "--set", f"spec.input={SIZE}"]
         arguments += ["--set", f"recipe.stages=[[0,{SIZE},{BATCH}]]", "--set", "recipe.epoch_iters=250"]
         arguments += ["--max-iters", str(options.iters), "--data", options.data]
-        arguments += ["--teacher", options.teacher] if name == "teacher" else VARIANTS[name][1]
+        arguments += [f"--{key}={value}" for key, value in extra(name, options).items()] + VARIANTS[name][1]
     command = [sys.executable, "-m", "hgrt", "train", *arguments, "--threads", "1", "--workers", "0"]
     print(" ".join(command[1:]), flush=True)
     with (Path("exp") / f"ablation-{name}.txt").open("a") as output:
         subprocess.run(command, check=True, stdout=output, stderr=output)
+
+
+def extra(name: str, options: argparse.Namespace) -> dict[str, str]:
+    """What a variant needs that is not in the project; nothing for most."""
+    needs = {"teacher": {"teacher": options.teacher}, "mannequins": {"data": options.mannequins}}
+    return needs.get(name, {})
 
 
 def done(folder: Path, iters: int) -> bool:
@@ -91,12 +98,13 @@ def main() -> None:
     parser.add_argument("--iters", type=int, default=1250)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--teacher", default="", help="also learn from this checkpoint")
+    parser.add_argument("--mannequins", default="", help="a set of these, hgrt.data.mannequin, as well")
     parser.add_argument("--only", default="", help="these variants, separated by commas; modern among them")
     parser.add_argument("--out", type=Path, default=Path("ablation.json"))
     options = parser.parse_args()
     Path("exp").mkdir(exist_ok=True)
     wanted = options.only.split(",") if options.only else list(VARIANTS)
-    names = [name for name in VARIANTS if name in wanted and (name != "teacher" or options.teacher)]
+    names = [name for name in VARIANTS if name in wanted and all(extra(name, options).values())]
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda name: run(name, options), names))
     table = {name: result(Path("exp") / f"ablation-{name}") for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 
 from fakes import environment
 from hgrt.data.body import Body, joints_from_angles, random_pose
+from hgrt.data.find import open_sets
+from hgrt.data.mannequin.__main__ import Sheaf, write
 from hgrt.data.mannequin.photo import Camera
 from hgrt.data.mannequin.stance import (
     ARMS,
@@ -32,6 +35,7 @@ from hgrt.data.mannequin.stance import (
 )
 from hgrt.data.mannequin.surface import clipped, smoothed, vertex_normals
 from hgrt.pose.skeleton import MPII
+from packing import jpeg, rows
 
 EVERYTHING = np.ones(16, bool)
 seeds = st.integers(0, 2**31)
@@ -205,6 +209,24 @@ def test_bad_input_is_named(tmp_path: Path, arguments: list[object], says: str) 
     assert (tmp_path / "full" / "train.h5").read_bytes() == b"kept"
 
 
+def test_what_is_made_before_a_stop_is_a_set(tmp_path: Path) -> None:
+    def sheaves() -> Iterator[Sheaf]:
+        for number in range(3):
+            if number == 2:
+                raise KeyboardInterrupt
+            fields = {name: list(values) for name, values in rows(2).items()}
+            fields["imgname"] = [f"{number}-{k}.jpg" for k in range(2)]
+            yield [(name, jpeg(number)) for name in fields["imgname"]], fields
+
+    made = write(tmp_path, sheaves())
+    assert [next(made), next(made)] == [2, 4]
+    with pytest.raises(KeyboardInterrupt):
+        next(made)
+    (people,) = open_sets([tmp_path], "train")
+    assert [people.get(index).name for index in range(len(people))] == ["0-0.jpg", "0-1.jpg", "1-0.jpg", "1-1.jpg"]
+    assert people.get(3).image.shape == (41, 60, 3)
+
+
 # Bodies
 
 bodies = [
@@ -263,8 +285,6 @@ class TestBodies:
             assert not person.labelled[[8, 9]].any(), "where heads are marked differs from set to set"
 
     def test_the_command_makes_a_set_that_can_be_learnt_from(self, tmp_path: Path) -> None:
-        from hgrt.data.find import open_sets
-
         joints = np.stack([seen_from_afar(random_pose(np.random.default_rng(k))) for k in range(9)])
         np.savez(tmp_path / "poses.npz", part=joints, label=np.ones((9, 16)), is_valid_image=np.arange(9) > 6)
         done = run("--out", tmp_path / "made", "--count", 3, "--poses", tmp_path / "poses.npz", "--jobs", 1)

@@ -4,7 +4,7 @@
 
 `--data` are sets whose pictures of the split `train` stand behind people and on their clothes; `--poses` is a file of
 MPII's joints (.npz with `part` and `label`, and `is_valid_image`, whose people are left out). Without both, stances and
-surroundings are drawn. What is there when it is stopped is a data set, too. Exit codes: 0, 2 bad input.
+surroundings are drawn. What is there when it is stopped is a data set, too. Exit codes: 0, 2 bad input, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 
 from hgrt.data.find import open_sets
 from hgrt.data.mannequin.scene import Poses, photographed
-from hgrt.errors import HgrtError
+from hgrt.errors import EXIT_INTERRUPTED, HgrtError
 from hgrt.files import written_whole
 from hgrt.pose.geometry import Image
 from hgrt.pose.skeleton import MPII
@@ -164,9 +165,13 @@ def _run(options: argparse.Namespace) -> int:
             raise HgrtError(
                 "A process of the making ended.", "It may have run out of memory.", "Try --jobs 1."
             ) from error
-        except BaseException:
+        except KeyboardInterrupt:
+            for child in active_children():
+                child.terminate()
+            print("Stopped. What is there is a set, too.", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
     return 0
 
 

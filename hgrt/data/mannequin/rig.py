@@ -142,8 +142,8 @@ def pose(build: dict[str, float], stance: Array, rng: np.random.Generator) -> Po
         if label in MPII_OF_COCO:
             joints[MPII_OF_COCO[label]] = at
     joints[6], joints[7] = joints[[2, 3]].mean(axis=0), joints[[12, 13]].mean(axis=0)
-    head = it.bones["head"]
-    joints[8] = (bones[0, head].numpy() @ np.append(heads[head], 1))[:3]
+    neck = it.bones["neck01"]
+    joints[8] = (bones[0, neck].numpy() @ np.append(heads[neck], 1))[:3]
     joints[9] = vertices[0, it.crown].numpy()
     return Posed(it, rest, bones, joints)
 
