@@ -19,6 +19,7 @@ from hgrt.data.body import Body, joints_from_angles, random_pose
 from hgrt.data.find import open_sets
 from hgrt.data.mannequin.__main__ import Sheaf, write
 from hgrt.data.mannequin.photo import Camera
+from hgrt.data.mannequin.scene import mirrored
 from hgrt.data.mannequin.stance import (
     ARMS,
     HEAD,
@@ -110,6 +111,13 @@ def test_too_little_is_not_lifted(missing: str) -> None:
 
 def test_somebody_of_no_size_is_not_lifted() -> None:
     assert lifted(np.full((16, 2), 50.0), EVERYTHING, np.random.default_rng(0)) is None
+
+
+@given(seeds)
+def test_a_mirror_exchanges_the_sides(seed: int) -> None:
+    joints = random_pose(np.random.default_rng(seed))
+    other = joints[list(MPII.flip)] * [-1, 1, 1]
+    assert np.allclose(mirrored(of_joints(joints)), of_joints(other))
 
 
 @given(seeds)

@@ -57,12 +57,13 @@ class Poses:
         if out is None:
             out = of_joints(random_pose(rng))
         if rng.random() < 0.5:
-            out = _mirrored(out)
+            out = mirrored(out)
         loose = out + rng.normal(0, 0.05, out.shape) * np.array([0.3, 1, 1, 0.5] + [1] * 8)[:, None]
         return unit(loose) @ _level(float(rng.normal(0, 12) if rng.random() < 0.85 else rng.uniform(-180, 180))).T
 
 
-def _mirrored(stance: Array) -> Array:
+def mirrored(stance: Array) -> Array:
+    """The stance (12,3) of somebody's picture in a mirror, who has left and right exchanged."""
     out = stance.copy()
     for (a, b), (c, d) in (LEGS, ARMS):
         out[[a, b, c, d]] = stance[[c, d, a, b]]
