@@ -200,6 +200,10 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     ("arguments", "says"),
     [
         (["--count", 0], "at least 1"),
+        (["--seed", -1], "at least 0"),
+        (["--out", "full/train.h5/new"], "cannot be written"),
+        (["--poses", "picture.png"], "holds no poses"),
+        (["--poses", "short.npz"], "holds no poses"),
         (["--poses", "none.npz"], "holds no poses"),
         (["--poses", "odd.npz"], "not (N, 16, 2)"),
         (["--data", "nowhere"], "no data folder"),
@@ -208,6 +212,8 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 )
 def test_bad_input_is_named(tmp_path: Path, arguments: list[object], says: str) -> None:
     np.savez(tmp_path / "odd.npz", part=np.zeros((3, 14, 2)), label=np.zeros((3, 14)))
+    (tmp_path / "short.npz").write_bytes((tmp_path / "odd.npz").read_bytes()[:200])
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "train.h5").write_bytes(b"kept")
     paths = [tmp_path / it if isinstance(it, str) and not it.startswith("--") else it for it in arguments]

@@ -20,6 +20,7 @@ from functools import cache
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ import numpy as np
 from hgrt.data.find import open_sets
 from hgrt.data.mannequin.scene import Poses, photographed
 from hgrt.errors import EXIT_INTERRUPTED, HgrtError
-from hgrt.files import written_whole
+from hgrt.files import check_writable, unwritable, written_whole
 from hgrt.pose.geometry import Image
 from hgrt.pose.skeleton import MPII
 from hgrt.require import require
@@ -47,9 +48,9 @@ def _poses(path: Path | None) -> Poses:
         with np.load(path, allow_pickle=False) as file:
             joints, known = file["part"], file["label"] > 0
             left_out = file["is_valid_image"] > 0 if "is_valid_image" in file else np.zeros(len(joints), bool)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise HgrtError(
-            f"{path} holds no poses.", str(error), "It must be a .npz file with `part` and `label`."
+            f"{path} holds no poses.", "It must be a .npz file with `part` (N, 16, 2) and `label` (N, 16)."
         ) from error
     if joints.ndim != 3 or joints.shape[1:] != (16, 2) or known.shape != joints.shape[:2]:
         raise HgrtError(f"{path} holds no poses.", f"`part` has the shape {joints.shape}, not (N, 16, 2).")
@@ -145,8 +146,8 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     from hgrt.data.mannequin.rig import mesh
 
-    if options.count < 1 or options.jobs < 1:
-        raise HgrtError("--count and --jobs must be at least 1.")
+    if options.count < 1 or options.jobs < 1 or options.seed < 0:
+        raise HgrtError("--count and --jobs must be at least 1, --seed at least 0.")
     if (options.out / "train.h5").exists():
         raise HgrtError(
             f"{options.out} already holds people.", "Nothing is written over.", "Give another folder to --out."
@@ -154,6 +155,11 @@ def _run(options: argparse.Namespace) -> int:
     data = tuple(options.data)
     _poses(options.poses)
     _pictures(data, options.seed)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(options.out, error) from error
+    check_writable(options.out / "train.h5")
     mesh()  # what Anny computes once a machine, it computes once
     sizes = [min(SHEAF, options.count - start) for start in range(0, options.count, SHEAF)]
     with ProcessPoolExecutor(options.jobs) as pool:

@@ -18,13 +18,10 @@ from numpy.typing import NDArray
 from hgrt.data.mannequin.stance import ARMS, HEAD, HIPS, LEGS, SHOULDERS, TRUNK, frame, turned, unit
 from hgrt.data.mannequin.surface import F32, I32
 from hgrt.pose.geometry import Array
+from hgrt.pose.skeleton import MPII
 from hgrt.require import require
 
 SIDES = (("R", -1.0), ("L", 1.0))
-MPII_OF_COCO = {
-    "right_ankle": 0, "right_knee": 1, "right_hip": 2, "left_hip": 3, "left_knee": 4, "left_ankle": 5,
-    "right_wrist": 10, "right_elbow": 11, "right_shoulder": 12, "left_shoulder": 13, "left_elbow": 14, "left_wrist": 15,
-}  # fmt: skip
 PARTS = ("trunk", "head", "upper_arm", "forearm", "hand", "thigh", "shin", "foot")
 
 
@@ -46,7 +43,6 @@ class Mesh:
     bones: dict[str, int]
     heads: Array
     crown: int  # the vertex on top of the head
-    torch: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +56,8 @@ class Posed:
 
     def skin(self, rest: F32) -> F32:
         """(V,3) vertices at rest, as moved as the body is."""
-        t = self.mesh.torch.from_numpy(np.ascontiguousarray(rest[None]))
-        moved = self.mesh.model.get_skinned_vertices(t.to(self.bones.dtype), self.bones)
+        vertices = require("torch", "mannequin").from_numpy(np.ascontiguousarray(rest[None]))
+        moved = self.mesh.model.get_skinned_vertices(vertices.to(self.bones.dtype), self.bones)
         return np.asarray(moved[0].numpy(), dtype=np.float32)
 
 
@@ -90,7 +86,7 @@ def mesh() -> Mesh:
     part, along = _parts(model, bones, place, heads)
     body = triangles["body"]
     crown = int(body.ravel()[np.argmax(place[body.ravel(), 2])])
-    return Mesh(model, anny.KeypointsRegressor.coco(model), triangles, place, along, part, bones, heads, crown, torch)
+    return Mesh(model, anny.KeypointsRegressor.coco(model), triangles, place, along, part, bones, heads, crown)
 
 
 def _parts(model: Any, bones: dict[str, int], place: F32, heads: Array) -> tuple[NDArray[np.int8], F32]:
@@ -124,8 +120,7 @@ def _parts(model: Any, bones: dict[str, int], place: F32, heads: Array) -> tuple
 
 def pose(build: dict[str, float], stance: Array, rng: np.random.Generator) -> Posed:
     """A body of that build (Anny's phenotypes, 0..1) in a stance (12,3); hands, feet and gaze at random."""
-    it = mesh()
-    torch = it.torch
+    it, torch = mesh(), require("torch", "mannequin")
     with torch.inference_mode():
         start = it.model(phenotype_kwargs=build)
         heads = start["rest_bone_heads"][0].numpy().astype(np.float64)
@@ -139,8 +134,9 @@ def pose(build: dict[str, float], stance: Array, rng: np.random.Generator) -> Po
         found = it.regressor({"vertices": vertices})[0].numpy().astype(np.float64)
     joints = np.zeros((16, 3))
     for label, at in zip(it.regressor.labels, found, strict=True):
-        if label in MPII_OF_COCO:
-            joints[MPII_OF_COCO[label]] = at
+        name = label.replace("right_", "r_").replace("left_", "l_")  # COCO's labels
+        if name in MPII.joints:
+            joints[MPII.index(name)] = at
     joints[6], joints[7] = joints[[2, 3]].mean(axis=0), joints[[12, 13]].mean(axis=0)
     neck = it.bones["neck01"]
     joints[8] = (bones[0, neck].numpy() @ np.append(heads[neck], 1))[:3]

@@ -32,7 +32,7 @@ _LENGTHS = np.array(
     + [_BODY.thigh, _BODY.shin] * 2
     + [_BODY.upper_arm, _BODY.forearm] * 2
 )
-_LONG = [0, 3, 4, 5, 6, 7, 8, 9, 10, 11]  # those whose length says how large a person is
+_LONG = [k for k in range(len(SEGMENTS)) if k not in (HIPS, SHOULDERS)]  # those whose length says how large a person is
 
 
 def unit(vectors: NDArray[Any]) -> Array:
