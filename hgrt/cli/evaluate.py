@@ -181,8 +181,8 @@ def _advance(bar: Progress, task: TaskID, count: int) -> None:
 
 
 def show(console: Console, summaries: Sequence[Summary], total: Summary) -> None:
-    """Tables of every set, then the totals."""
-    from hgrt.evaluation.report import line, table, visibility_table
+    """Tables of every set, then the totals, each with what is wrong."""
+    from hgrt.evaluation.report import line, table, visibility_table, wrong_line
 
     for summary in summaries:
         console.print(table(summary))
@@ -190,8 +190,10 @@ def show(console: Console, summaries: Sequence[Summary], total: Summary) -> None
             console.print(visibility_table(summary))
     for summary in summaries:
         console.print(line(summary), markup=False)
+        console.print(wrong_line(summary), style="dim", markup=False)
     if len(summaries) > 1:
         console.print(line(total), style="bold", markup=False)
+        console.print(wrong_line(total), style="dim", markup=False)
 
 
 def document(

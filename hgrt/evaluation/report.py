@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from hgrt.evaluation.kinds import NEAR, Wrong, wrong
 from hgrt.evaluation.predict import ARRAYS, Predictions
 from hgrt.pose.pckh import GROUPS, PROTOCOLS, Result, Tally, auc, bootstrap, hits, in_total, pckh
 from hgrt.pose.skeleton import MPII
@@ -32,6 +33,7 @@ class Summary:
     intervals  95 % intervals of their totals, people drawn again with replacement; None where no joint counts
     auc        area under PCKh for bounds 0 to 0.5, scaled to 0..1; NaN where no joint counts
     views      PCKh@0.5 of the joints by visibility, for each of `VIEWS`
+    wrong      how those that PCKh@0.5 does not find are wrong
     """
 
     set: str
@@ -41,6 +43,7 @@ class Summary:
     intervals: Mapping[float, Interval | None]
     auc: float
     views: Mapping[str, Result]
+    wrong: Wrong
 
 
 def summarise(found: Predictions, protocol: str = "standard") -> Summary:
@@ -56,6 +59,7 @@ def summarise(found: Predictions, protocol: str = "standard") -> Summary:
         intervals={bound: _interval(found, protocol, bound) for bound in BOUNDS},
         auc=auc(*places, found.evaluate, protocol),
         views={view: pckh(*places, masks[view], protocol) for view in VIEWS},
+        wrong=wrong(found, protocol, BOUNDS[0]),
     )
 
 
@@ -103,8 +107,20 @@ def line(summary: Summary) -> str:
     return f"{_title(summary)}: {first}, PCKh@0.1 {percent(tenth.rate)} %, AUC(0..0.5) {percent(summary.auc)} %"
 
 
+def wrong_line(summary: Summary) -> str:
+    """What is wrong with the joints that are not found at the first bound, in one line."""
+    kinds = summary.wrong
+    doubled = f" ({kinds.doubled} of them with that one)" if kinds.doubled else ""
+    parts = [
+        f"{kinds.other_side} where the other side's joint is{doubled}",
+        f"{kinds.near} within {NEAR * BOUNDS[0]:g} head",
+        f"{kinds.far} farther off",
+    ]
+    return f"{summary.set}, {kinds.count} joints wrong: {', '.join(parts)}"
+
+
 def as_json(summary: Summary) -> dict[str, object]:
-    """`joints` and `total` of a summary as JSON values: all sixteen joints in MPII order, no NaN."""
+    """`joints`, `total` and `wrong` of a summary as JSON values: all sixteen joints in MPII order, no NaN."""
     joints = {
         name: {f"{bound:g}": _counts(_tally(summary.results[bound], name)) for bound in BOUNDS} for name in MPII.joints
     }
@@ -114,7 +130,8 @@ def as_json(summary: Summary) -> dict[str, object]:
         rate = {"rate": _finite(result.total.rate), "interval": list(interval) if interval else None}
         total[f"{bound:g}"] = {**_counts(result.total), **rate}
     counted = [name for name, counts in zip(MPII.joints, in_total(summary.protocol), strict=True) if counts]
-    return {"joints": joints, "total": {**total, "auc": _finite(summary.auc), "joints": counted}}
+    totals = {**total, "auc": _finite(summary.auc), "joints": counted}
+    return {"joints": joints, "total": totals, "wrong": asdict(summary.wrong)}
 
 
 def distinct(sets: Sequence[Predictions]) -> list[Predictions]:

@@ -85,7 +85,10 @@ def test_an_evaluation_says_and_writes_everything(data: Path, tmp_path: Path) ->
     assert view == {"protocol": "standard", "cut": "exact", "flip": False, "scales": [1.0], "thresholds": [0.5, 0.1]}
     assert list(document["joints"]) == list(MPII.joints)
     total = document["total"]["0.5"]
-    assert f"PCKh@0.5 {100 * total['rate']:.2f} % of {total['count']} joints" in done.stdout.splitlines()[-4]
+    scored, wrong = done.stdout.splitlines()[-5:-3]
+    assert f"PCKh@0.5 {100 * total['rate']:.2f} % of {total['count']} joints" in scored
+    assert wrong.startswith(f"all, {total['count'] - total['correct']} joints wrong: ")
+    assert sum(document["wrong"][kind] for kind in ("other_side", "near", "far")) == total["count"] - total["correct"]
     for key in ("correct", "count"):
         assert total[key] == sum(one["total"]["0.5"][key] for one in document["by_set"].values()) > 0
     with h5py.File(tmp_path / "p.h5", "r") as file:
