@@ -255,6 +255,11 @@ def _print(console: Console, checked: Checked) -> None:
         for title, values in (("box side", checked.sides), ("head size", checked.heads)):
             low, middle, high = np.nanpercentile(values, (5, 50, 95))
             console.print(f"{title:16} {low:.0f} / {middle:.0f} / {high:.0f} px  (5 / 50 / 95 %)")
+        hips = checked.hips[np.isfinite(checked.hips)]
+        if len(hips):
+            low, middle, high = np.percentile(hips, (5, 50, 95))
+            who = f"5 / 50 / 95 %; {len(hips):,} people seen from the front or the back"
+            console.print(f"hips apart       {low:.2f} / {middle:.2f} / {high:.2f} of the shoulders  ({who})")
     if checked.cut.any():
         console.print(f"{checked.cut.sum():,} people: their box reaches beyond the picture")
     odd = {

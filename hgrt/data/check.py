@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from hgrt.data.sample import JOINTS, People, Sample
 from hgrt.errors import HgrtError
 from hgrt.pose.geometry import Array, Image
+from hgrt.pose.skeleton import HIPS, SHOULDERS
 
+FACING = 0.55  # of the trunk: shoulders at least so far apart are seen from the front or the back
 FAR = 3.0  # sides of a person's box: a joint further from the middle of the box hardly belongs to them
 
 Mask = NDArray[np.bool_]
@@ -32,6 +34,8 @@ class Checked:
     outside     (N, 16) bool, labelled and beyond the picture's edge
     far         (N, 16) bool, labelled and more than `FAR` sides of the box from its middle
     sides       (N,) sides of the boxes, `heads` (N,) head sizes, both in pixels
+    hips        (N,) how far apart the hips are labelled, over that of the shoulders; NaN where one of the four is not
+                labelled, or the person not seen from the front or the back. In this those who label differ most
     cut         (N,) bool, the box reaches beyond the picture
     again       (N,) bool, the same picture with the same joints stood in the set before
     unreadable  what was said of each person whose picture could not be read
@@ -48,6 +52,7 @@ class Checked:
     far: Mask
     sides: Array
     heads: Array
+    hips: Array
     cut: Mask
     again: Mask
     unreadable: tuple[str, ...]
@@ -94,6 +99,7 @@ def check(people: People, done: Callable[[int], None] = lambda count: None) -> C
         far=labelled & (distance > FAR * sides[:, None]),
         sides=sides,
         heads=np.array([sample.normalize for sample in samples], np.float64),
+        hips=_hips(joints, labelled),
         cut=np.asarray(beyond.any(axis=1)),
         again=_again([digest for _, _, _, digest in kept], joints, labelled),
         unreadable=tuple(unreadable),
@@ -103,6 +109,15 @@ def check(people: People, done: Callable[[int], None] = lambda count: None) -> C
 def _digest(image: Image) -> bytes:
     """The same for the same pixels in the same shape, whatever the file was called."""
     return blake2b(image.tobytes(), digest_size=16, salt=f"{image.shape[0]}x{image.shape[1]}".encode()).digest()
+
+
+def _hips(joints: Array, labelled: Mask) -> Array:
+    """See `Checked.hips`; joints (N, 16, 2)."""
+    hips, shoulders = joints[:, HIPS], joints[:, SHOULDERS]
+    apart, wide = (np.linalg.norm(pair[:, 0] - pair[:, 1], axis=1) for pair in (hips, shoulders))
+    trunk = np.linalg.norm(hips.mean(axis=1) - shoulders.mean(axis=1), axis=1)
+    known = labelled[:, HIPS + SHOULDERS].all(axis=1) & (wide > FACING * trunk)
+    return np.where(known, apart / np.where(known, wide, 1.0), np.nan)
 
 
 def _masks(rows: Sequence[Mask]) -> Mask:

@@ -69,6 +69,27 @@ def test_what_is_odd_is_counted_and_named_but_no_flaw(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_how_far_apart_hips_are_labelled_is_said_of_people_seen_from_the_front(tmp_path: Path) -> None:
+    joints = np.full((5, 16, 2), 20, np.float32)
+    for k, (shoulders, hips) in enumerate([(10, 5), (10, 8), (4, 4), (10, 2), (10, 6)]):
+        joints[k, [12, 13]] = [(20 - shoulders / 2, 10), (20 + shoulders / 2, 10)]
+        joints[k, [2, 3]] = [(20 - hips / 2, 22), (20 + hips / 2, 22)]
+    changed = whole(5)
+    changed["label"][3, 13] = changed["evaluate"][3, 13] = (
+        0  # the third is seen from the side, of the fourth too little
+    )
+    pack(tmp_path / "mine", "val", 5, part=joints, **changed)
+    done = hgrt_here("data", "check", "mine", "--people", 0, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (said,) = (line for line in done.stdout.splitlines() if line.startswith("hips apart"))
+    assert said.split(maxsplit=2)[2].startswith(
+        "0.51 / 0.60 / 0.78 of the shoulders  (5 / 50 / 95 %; 3 people seen from "
+    )
+    changed["label"][:, 2] = changed["evaluate"][:, 2] = 0
+    pack(tmp_path / "none", "val", 5, part=joints, **changed)
+    assert "hips apart" not in hgrt_here("data", "check", "none", "--people", 0, cwd=tmp_path).stdout
+
+
 def test_the_same_person_twice_is_noticed(tmp_path: Path) -> None:
     joints = np.full((5, 16, 2), 20, np.float32)
     joints[4, 0] = (21, 20)  # of the same picture, but another person
