@@ -151,6 +151,9 @@ def _step(
     known_in_all = world.sum(torch.stack([known.sum() for _, _, known in parts]).sum()).to(device)
     examples = world.sum(torch.tensor(float(sum(len(images) for images, _, _ in parts)))).to(device)
     sums = torch.zeros(2, device=device)
+    peak, side = recipe.peak_weight, recipe.side_weight
+    from_truth = partial(heatmap_loss, peak_weight=peak, total=known_in_all, side_weight=side)
+    share = partial(likeness, peak_weight=peak, examples=examples, side_weight=side)
     for k, part in enumerate(parts):
         images, targets, known = (tensor.to(device, non_blocking=True) for tensor in part)
         image = to_network(images)
@@ -158,10 +161,9 @@ def _step(
             with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16 and has_bf16(device)):
                 heatmaps: Tensor = model(image)
                 taught = None if teacher is None else teacher(image)
-            loss = heatmap_loss(heatmaps, targets, known, recipe.peak_weight, known_in_all)
-            blank = heatmap_loss(torch.zeros_like(targets)[:, None], targets, known, recipe.peak_weight, known_in_all)
+            loss = from_truth(heatmaps, targets, known)
+            blank = from_truth(torch.zeros_like(targets)[:, None], targets, known)
             sums += torch.stack([loss.detach(), blank])
-            share = partial(likeness, peak_weight=recipe.peak_weight, examples=examples)
             if taught is not None:
                 # Whom a teacher sees where it is known that nobody is, nobody is to see.
                 nobody = (known > 0).all(1) & (targets.flatten(1).amax(1) == 0)

@@ -38,6 +38,7 @@ class Recipe:
     ema             decay of the averaged weights, which are evaluated and kept; 0: the last weights themselves
     sigma           width of the targets in heatmap cells (published targets: always 1, about truncated positions)
     peak_weight     each pixel weighs 1 + this x target in the loss, because all but a few are background
+    side_weight     times peak_weight the place of the other side's joint weighs, so that a joint is not found there too
     hidden_weight   weight of joints that are labelled but hidden
     suspect_weight  times this joints weigh whose labels are doubtful; the published views know no doubt
     calm            share of the run at its end, in whole epochs, in which views are `calmer`: what wild ones taught
@@ -65,6 +66,7 @@ class Recipe:
     ema: float = 0.999
     sigma: float = 2.0
     peak_weight: float = 9.0
+    side_weight: float = 1.0
     hidden_weight: float = 1.0
     suspect_weight: float = 0.3
     calm: float = 0.15
@@ -87,8 +89,8 @@ class Recipe:
             raise ValueError("warmup, cooldown, drop_at, drop_to, weight_decay and clip are at least 0")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer is {self.optimizer!r}, not one of {', '.join(OPTIMIZERS)}")
-        if not self.sigma > 0 or min(self.peak_weight, self.hidden_weight, self.suspect_weight) < 0:
-            raise ValueError("sigma is positive, peak_weight, hidden_weight and suspect_weight are at least 0")
+        if not self.sigma > 0 or min(self.peak_weight, self.side_weight, self.hidden_weight, self.suspect_weight) < 0:
+            raise ValueError("sigma is positive; peak_weight, side_weight, hidden_weight, suspect_weight at least 0")
         if not 0 <= self.ema < 1 or not self.learning_rate > 0 or not 0 <= self.teacher_weight <= 1:
             raise ValueError("ema is in 0..1, learning_rate positive, teacher_weight in 0..1")
         if not 0 <= self.calm <= 1 or not self.inner_weight >= 0:
@@ -118,6 +120,7 @@ REFERENCE = Recipe(
     ema=0.0,
     sigma=1.0,
     peak_weight=0.0,
+    side_weight=0.0,
     suspect_weight=1.0,
     calm=0.0,
     bf16=False,

@@ -10,6 +10,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -544,16 +545,17 @@ def test_parts_of_a_batch_make_the_same_step(sizes: tuple[int, ...], taught: boo
         torch.testing.assert_close(summed[name], value, rtol=1e-3, atol=1e-5 * float(value.abs().max() + 1), msg=name)
 
 
-@pytest.mark.parametrize("peak_weight", [0.0, 9.0])
-def test_a_step_follows_the_gradient_of_the_loss(peak_weight: float) -> None:
-    recipe, (images, targets, known) = replace(FIXED, peak_weight=peak_weight), examples()
+@pytest.mark.parametrize(("peak_weight", "side_weight"), [(0.0, 0.0), (9.0, 0.0), (9.0, 0.7), (0.0, 0.7)])
+def test_a_step_follows_the_gradient_of_the_loss(peak_weight: float, side_weight: float) -> None:
+    recipe, (images, targets, known) = replace(FIXED, peak_weight=peak_weight, side_weight=side_weight), examples()
     (loss, blank, taken), gradient = stepped(frozen(), [(images, targets, known)], recipe)
     net = frozen().train()
-    expected = heatmap_loss(net(to_network(images)), targets, known, peak_weight)
+    expected = heatmap_loss(net(to_network(images)), targets, known, peak_weight, side_weight=side_weight)
     expected.backward()  # type: ignore[no-untyped-call]
     assert taken and loss == pytest.approx(expected.item(), rel=1e-6)
     nothing = torch.zeros(len(images), 1, *targets.shape[1:])
-    assert blank == pytest.approx(heatmap_loss(nothing, targets, known, peak_weight).item(), rel=1e-6)
+    empty = heatmap_loss(nothing, targets, known, peak_weight, side_weight=side_weight)
+    assert blank == pytest.approx(empty.item(), rel=1e-6)
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(gradient[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
@@ -574,12 +576,13 @@ def test_the_teacher_has_its_share() -> None:
 def test_the_teacher_is_heard_on_every_joint() -> None:
     """Also on those of which the truth is not known."""
     images, targets, known = examples()
-    recipe = replace(FIXED, teacher_weight=0.3, peak_weight=9.0)
+    recipe = replace(FIXED, teacher_weight=0.3, peak_weight=9.0, side_weight=0.7)
     (loss, _, _), gradient = stepped(frozen(), [(images, targets, known)], recipe, teacher)
     net = frozen().train()
     heatmaps = net(to_network(images))
-    truth = heatmap_loss(heatmaps, targets, known, 9.0)
-    likeness = heatmap_loss(heatmaps, teacher(to_network(images)), torch.ones_like(known), 9.0)
+    loss_of = partial(heatmap_loss, peak_weight=9.0, side_weight=0.7)
+    truth = loss_of(heatmaps, targets, known)
+    likeness = loss_of(heatmaps, teacher(to_network(images)), torch.ones_like(known))
     (0.7 * truth + 0.3 * likeness).backward()  # type: ignore[no-untyped-call]
     assert loss == pytest.approx(truth.item(), rel=1e-6)  # what is said compares with runs without a teacher
     for name, parameter in net.named_parameters():
@@ -606,13 +609,14 @@ def test_whom_the_teacher_sees_in_empty_places_is_not_learnt() -> None:
 def test_earlier_stacks_learn_from_the_last(peak_weight: float) -> None:
     """On every joint."""
     images, targets, known = examples()
-    recipe = replace(FIXED, inner_weight=0.3, peak_weight=peak_weight)
+    recipe = replace(FIXED, inner_weight=0.3, peak_weight=peak_weight, side_weight=0.7)
+    loss_of = partial(heatmap_loss, peak_weight=peak_weight, side_weight=0.7)
     (loss, _, _), gradient = stepped(frozen(3), [(images, targets, known)], recipe)
     net = frozen(3).train()
     heatmaps = net(to_network(images))
-    truth = heatmap_loss(heatmaps, targets, known, peak_weight)
+    truth = loss_of(heatmaps, targets, known)
     last = heatmaps[:, 2].detach().clamp(0, 1)
-    inner = torch.stack([heatmap_loss(heatmaps[:, [k]], last, torch.ones_like(known), peak_weight) for k in (0, 1)])
+    inner = torch.stack([loss_of(heatmaps[:, [k]], last, torch.ones_like(known)) for k in (0, 1)])
     (truth + 0.3 * inner.mean()).backward()  # type: ignore[no-untyped-call]
     assert loss == pytest.approx(truth.item(), rel=1e-6)
     for name, parameter in net.named_parameters():

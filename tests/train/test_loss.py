@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hgrt.train.loss import heatmap_loss
+from hgrt.pose.skeleton import ANKLES, MPII
+from hgrt.train.loss import heatmap_loss, likeness
 
 
 def case(seed: int = 0, batch: int = 3, stacks: int = 2) -> tuple[Tensor, Tensor]:
@@ -73,6 +74,55 @@ def test_peak_weight_makes_peaks_matter() -> None:
     assert heatmap_loss(background, targets, known) == heatmap_loss(peak, targets, known) == pytest.approx(0.25 / 16)
     assert heatmap_loss(background, targets, known, 9.0) == pytest.approx(0.25 / 16)
     assert heatmap_loss(peak, targets, known, 9.0) == pytest.approx(10 * 0.25 / 16)
+
+
+def test_side_weight_makes_the_other_sides_place_matter() -> None:
+    right, left = ANKLES
+    targets, known = torch.zeros(1, 16, 4, 4), torch.ones(1, 16)
+    targets[0, right, 0, 0], targets[0, left, 3, 3] = 1.0, 0.6
+    elsewhere, across, peak = (torch.zeros(1, 1, 16, 4, 4) + targets for _ in range(3))
+    elsewhere[0, 0, right, 1, 2] = 0.5  # wrong where nothing is
+    across[0, 0, right, 3, 3] = 0.5  # as wrong where the other ankle is
+    peak[0, 0, right, 0, 0] = 0.5  # as wrong where it is
+    plain = 0.25 / 16 / 16
+    losses = [heatmap_loss(maps, targets, known, 9.0, side_weight=0.4) for maps in (elsewhere, across, peak)]
+    assert losses == pytest.approx([plain, (1 + 0.4 * 9 * 0.6) * plain, 10 * plain])
+    assert heatmap_loss(across, targets, known, 9.0) == pytest.approx(plain)
+    shared = targets.clone()
+    shared[0, left, 0, 0] = 0.6  # where both are, what weighs more counts
+    expected = 10 * plain + 0.36 * (1 + 9 * 0.6) / 256
+    assert heatmap_loss(peak, shared, known, 9.0, side_weight=0.4) == pytest.approx(expected)
+
+
+def test_a_joint_of_the_middle_has_no_other_side() -> None:
+    heatmaps, targets = case()
+    known = torch.zeros(3, 16)
+    known[:, [k for k, other in enumerate(MPII.flip) if k == other]] = 1
+    plain = heatmap_loss(heatmaps, targets, known, 9.0)
+    torch.testing.assert_close(heatmap_loss(heatmaps, targets, known, 9.0, side_weight=1.0), plain)
+
+
+@pytest.mark.parametrize(("side_weight", "expected"), [(0.0, 10 * 0.3 / (1 + 9 * 0.3)), (1.0, 0.3)])
+def test_at_what_height_two_places_cost_least(side_weight: float, expected: float) -> None:
+    """Three times in ten the right ankle is here and the left one there, else the other way round."""
+    right, left = ANKLES
+    targets, known = torch.zeros(10, 16, 1, 2), torch.zeros(10, 16)
+    targets[:3, right, 0, 0] = targets[:3, left, 0, 1] = 1.0
+    targets[3:, right, 0, 1] = targets[3:, left, 0, 0] = 1.0
+    known[:, right] = 1
+    heights = torch.linspace(0, 1, 1001)
+    losses = []
+    for height in heights:
+        maps = torch.zeros(10, 1, 16, 1, 2)
+        maps[:, 0, right, 0, 0] = height
+        losses.append(heatmap_loss(maps, targets, known, 9.0, side_weight=side_weight))
+    assert heights[torch.stack(losses).argmin()].item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_likeness_weighs_as_the_loss_does() -> None:
+    heatmaps, answers = case()
+    expected = heatmap_loss(heatmaps, answers, torch.ones(3, 16), 9.0, side_weight=0.5)
+    torch.testing.assert_close(likeness(heatmaps, answers, 9.0, torch.tensor(3), 0.5), expected)
 
 
 def test_half_precision_maps_are_summed_in_float32() -> None:

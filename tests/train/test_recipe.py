@@ -55,6 +55,7 @@ def test_the_reference_recipe_is_the_published_one() -> None:
         "ema": 0.0,
         "sigma": 1.0,
         "peak_weight": 0.0,
+        "side_weight": 0.0,
         "hidden_weight": 1.0,
         "suspect_weight": 1.0,  # without meaning: published views know no doubt
         "calm": 0.0,
@@ -135,6 +136,7 @@ def test_inputs_grow_to_the_networks_own(size: int) -> None:
         {"weight_decay": -1e-2},
         {"clip": -1.0},
         {"peak_weight": -1.0},
+        {"side_weight": -1.0},
         {"hidden_weight": -1.0},
         {"suspect_weight": -1.0},
     ],
