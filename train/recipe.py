@@ -90,7 +90,9 @@ class Recipe:
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer is {self.optimizer!r}, not one of {', '.join(OPTIMIZERS)}")
         if not self.sigma > 0 or min(self.peak_weight, self.side_weight, self.hidden_weight, self.suspect_weight) < 0:
-            raise ValueError("sigma is positive; peak_weight, side_weight, hidden_weight, suspect_weight at least 0")
+            raise ValueError(
+                "sigma is positive; peak_weight, side_weight, hidden_weight and suspect_weight are not negative"
+            )
         if not 0 <= self.ema < 1 or not self.learning_rate > 0 or not 0 <= self.teacher_weight <= 1:
             raise ValueError("ema is in 0..1, learning_rate positive, teacher_weight in 0..1")
         if not 0 <= self.calm <= 1 or not self.inner_weight >= 0:
