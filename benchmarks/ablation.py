@@ -37,7 +37,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "no-backdrop": ("no other pictures behind people", ["--set", "recipe.augmentation.backdrop_p=0"]),
     "no-stretch": ("nobody wider or taller", ["--set", "recipe.augmentation.stretch=0"]),
     "suspect-whole": ("doubtful labels weigh as others", ["--set", "recipe.suspect_weight=1"]),
-    "no-side-weight": ("the other side's joint is background", ["--set", "recipe.side_weight=0"]),
+    "side-weight": ("the other side's place weighs as much", ["--set", "recipe.side_weight=1"]),
     "no-peak-weight": ("every pixel of a map weighs the same", ["--set", "recipe.peak_weight=0"]),
     "gate-none": ("no top-down modulation", ["--set", "spec.gate=none"]),
     "teacher": ("learns from a trained network too", []),

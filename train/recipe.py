@@ -66,7 +66,7 @@ class Recipe:
     ema: float = 0.999
     sigma: float = 2.0
     peak_weight: float = 9.0
-    side_weight: float = 1.0
+    side_weight: float = 0.0
     hidden_weight: float = 1.0
     suspect_weight: float = 0.3
     calm: float = 0.15
@@ -122,7 +122,6 @@ REFERENCE = Recipe(
     ema=0.0,
     sigma=1.0,
     peak_weight=0.0,
-    side_weight=0.0,
     suspect_weight=1.0,
     calm=0.0,
     bf16=False,
