@@ -28,12 +28,11 @@ from hgrt.pose.geometry import (
     warp,
 )
 from hgrt.pose.heatmaps import Maps, encode
-from hgrt.pose.skeleton import HIPS, MPII, SHOULDERS
+from hgrt.pose.skeleton import FLIP, HIPS, MPII, SHOULDERS
 from hgrt.train import camera
 from hgrt.train.backdrop import transplant
 from hgrt.train.clothes import clothe
 
-FLIP = list(MPII.flip)
 UPPER = MPII.indices([n for n in MPII.joints if not n.endswith(("ankle", "knee", "hip")) and n != "pelvis"])
 LOWER = MPII.indices([n for n in MPII.joints if n.endswith(("ankle", "knee", "hip"))] + ["pelvis"])
 

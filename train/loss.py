@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hgrt.pose.skeleton import MPII
-
-FLIP = list(MPII.flip)
+from hgrt.pose.skeleton import FLIP
 
 
 def heatmap_loss(

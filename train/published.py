@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 from hgrt.data.sample import Sample
 from hgrt.pose import reference
 from hgrt.pose.geometry import Box
-from hgrt.pose.skeleton import MPII
+from hgrt.pose.skeleton import FLIP
 from hgrt.train.augment import Example
-
-FLIP = list(MPII.flip)
 
 
 @dataclass(frozen=True, slots=True)

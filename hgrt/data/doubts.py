@@ -21,9 +21,8 @@ from hgrt.errors import HgrtError
 from hgrt.files import written_whole
 from hgrt.pose.geometry import Array
 from hgrt.pose.pckh import Mask, errors
-from hgrt.pose.skeleton import MPII
+from hgrt.pose.skeleton import FLIP, MPII
 
-FLIP = list(MPII.flip)
 PARTS = tuple(
     MPII.indices([f"{side}_{name}" for side in "rl" for name in names])
     for names in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))

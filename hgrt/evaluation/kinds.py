@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hgrt.evaluation.predict import FLIP, Predictions
+from hgrt.evaluation.predict import Predictions
 from hgrt.pose.pckh import hits, in_total
+from hgrt.pose.skeleton import FLIP
 
 NEAR = 2
 """How many bounds from its place a joint is only a little off."""

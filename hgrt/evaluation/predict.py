@@ -21,10 +21,8 @@ from hgrt.pose.geometry import Array, Box, Image, apply, compose, heatmap_to_ima
 from hgrt.pose.heatmaps import Keypoints, Maps, decode
 from hgrt.pose.pckh import Result, pckh
 from hgrt.pose.pose import Pose
-from hgrt.pose.skeleton import MPII
+from hgrt.pose.skeleton import FLIP, MPII
 from hgrt.runtime.base import BackendInfo
-
-FLIP = list(MPII.flip)
 
 Infer = Callable[[NDArray[np.uint8]], Maps]
 """Crops (N, S, S, 3) uint8 BGR -> heatmaps (N, J, S/4, S/4) float32."""

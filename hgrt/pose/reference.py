@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hgrt.pose.geometry import Array, Box
 from hgrt.pose.heatmaps import Maps, peaks, quarter_offset
-from hgrt.pose.skeleton import MPII
+from hgrt.pose.skeleton import FLIP
 
 WINDOW = 4  # targets are cut off this many cells from their centre
 SIGMA = 1.0
@@ -102,7 +102,7 @@ def decode(plain: NDArray[Any], flipped: NDArray[Any] | None = None) -> tuple[Ar
     """
     maps = np.asarray(plain, dtype=np.float64)
     if flipped is not None:
-        maps = (maps + np.asarray(flipped, dtype=np.float64)[list(MPII.flip), :, ::-1]) / 2
+        maps = (maps + np.asarray(flipped, dtype=np.float64)[FLIP, :, ::-1]) / 2
     maps = np.minimum(maps, 1.0)
     column, row = peaks(maps[None])
     score = maps[np.arange(len(maps)), row[0], column[0]]

@@ -97,3 +97,6 @@ SHOULDERS, ELBOWS, WRISTS, HIPS, KNEES, ANKLES = (
     MPII.indices([f"r_{joint}", f"l_{joint}"]) for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 )
 """Positions of MPII's paired joints, the right one first."""
+
+FLIP = list(MPII.flip)
+"""MPII's `flip` as an index into arrays and tensors, which take a tuple for one index an axis."""

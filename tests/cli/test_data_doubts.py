@@ -11,10 +11,11 @@ import pytest
 
 from fakes import FakeBackend, hgrt_here, joints_of, painted_joints, picture, refused
 from hgrt.cli.train import _doubted
-from hgrt.data.doubts import FLIP, read_doubts
+from hgrt.data.doubts import read_doubts
 from hgrt.data.find import find
 from hgrt.pose.geometry import Image
 from hgrt.pose.heatmaps import Maps
+from hgrt.pose.skeleton import FLIP
 from packing import pack, tar
 
 pytest.importorskip("h5py")
