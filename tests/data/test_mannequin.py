@@ -28,6 +28,7 @@ from hgrt.data.mannequin.stance import (
     SEGMENTS,
     SHOULDERS,
     TRUNK,
+    faces,
     frame,
     lifted,
     of_joints,
@@ -120,6 +121,11 @@ def test_a_mirror_exchanges_the_sides(seed: int) -> None:
     assert np.allclose(mirrored(of_joints(joints)), of_joints(other))
 
 
+@pytest.mark.parametrize(("yaw", "front"), [(0, True), (60, True), (-60, True), (120, False), (180, False)])
+def test_whose_front_is_seen(yaw: float, front: bool) -> None:
+    assert faces(of_joints(joints_from_angles({"yaw": yaw}, Body()))) is front
+
+
 @given(seeds)
 def test_the_smallest_turn(seed: int) -> None:
     one, other = unit(np.random.default_rng(seed).normal(0, 1, (2, 3)))
@@ -201,6 +207,8 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     [
         (["--count", 0], "at least 1"),
         (["--seed", -1], "at least 0"),
+        (["--away", 1.5], "from 0 to 1, not 1.5"),
+        (["--away", float("nan")], "from 0 to 1, not nan"),
         (["--out", "full/train.h5/new"], "cannot be written"),
         (["--poses", "picture.png"], "holds no poses"),
         (["--poses", "short.npz"], "holds no poses"),
@@ -297,6 +305,18 @@ class TestBodies:
             inside = (person.joints >= 0).all(axis=1) & (person.joints < picture.shape[1::-1]).all(axis=1)
             assert not (person.visible & ~inside).any() and person.visible.sum() >= 7
             assert not person.labelled[[8, 9]].any(), "where heads are marked differs from set to set"
+
+    def test_who_is_to_look_away_is_seen_from_behind(self) -> None:
+        from hgrt.data.mannequin.scene import Poses, photographed
+
+        nobody = Poses(np.zeros((0, 16, 2)), np.zeros((0, 16), bool))
+        facing, away = (
+            [one for seed in range(4) for one in photographed(np.random.default_rng(seed), nobody, [], share)[1]]
+            for share in (0.0, 1.0)
+        )
+        right, left = (MPII.index(name) for name in ("r_hip", "l_hip"))
+        assert any(one.joints[left, 0] > one.joints[right, 0] for one in facing)
+        assert all(one.joints[left, 0] < one.joints[right, 0] for one in away)
 
     def test_the_command_makes_a_set_that_can_be_learnt_from(self, tmp_path: Path) -> None:
         joints = np.stack([seen_from_afar(random_pose(np.random.default_rng(k))) for k in range(9)])

@@ -13,7 +13,7 @@ from hgrt.data.body import random_pose
 from hgrt.data.mannequin.paint import fabric
 from hgrt.data.mannequin.photo import Camera, Scene
 from hgrt.data.mannequin.rig import Posed, pose
-from hgrt.data.mannequin.stance import ARMS, HEAD, LEGS, lifted, of_joints, unit
+from hgrt.data.mannequin.stance import ARMS, HEAD, LEGS, faces, lifted, of_joints, unit
 from hgrt.data.mannequin.surface import Surface
 from hgrt.data.mannequin.wardrobe import dressed
 from hgrt.data.synthetic import random_background
@@ -90,16 +90,21 @@ def build(rng: np.random.Generator) -> dict[str, float]:
     return values
 
 
-def photographed(rng: np.random.Generator, poses: Poses, pictures: Sequence[Image]) -> tuple[Image, list[Person]]:
-    """One picture, (H,W,3) uint8 BGR, and the people in it who can be learnt from; at least one."""
+def photographed(
+    rng: np.random.Generator, poses: Poses, pictures: Sequence[Image], away: float = 0.0
+) -> tuple[Image, list[Person]]:
+    """One picture, (H,W,3) uint8 BGR, and the people in it who can be learnt from; at least one.
+
+    `away`: the share turned around of those who face the camera; more of these have long hair, down the back.
+    """
     for _ in range(20):
-        picture, people = _try(rng, poses, pictures)
+        picture, people = _try(rng, poses, pictures, away)
         if people:
             return picture, people
     raise RuntimeError("no scene of twenty showed anybody")
 
 
-def _try(rng: np.random.Generator, poses: Poses, pictures: Sequence[Image]) -> tuple[Image, list[Person]]:
+def _try(rng: np.random.Generator, poses: Poses, pictures: Sequence[Image], away: float) -> tuple[Image, list[Person]]:
     webcam = rng.random() < 0.4
     count = 1 if rng.random() < (0.8 if webcam else 0.55) else int(rng.integers(2, 4))
     bodies: list[Posed] = []
@@ -109,9 +114,12 @@ def _try(rng: np.random.Generator, poses: Poses, pictures: Sequence[Image]) -> t
         stance = poses.stance(rng, 0.35 if webcam else 0.8)
         if webcam and number == 0:
             stance = stance @ _level(float(rng.normal(0, 10))).T
+        turned = away > 0 and faces(stance) and rng.random() < away
+        if turned:
+            stance = stance @ _level(180.0).T
         looks = build(rng)
         body = pose(looks, stance, rng)
-        worn = dressed(body, looks["gender"] < 0.5, rng, pictures)
+        worn = dressed(body, looks["gender"] < 0.5, rng, pictures, hairy=turned)
         low = min(float(one.vertices[:, 2].min()) for one in worn)
         shift = np.array([0.0, 0.0, -low])
         if number:

@@ -47,6 +47,11 @@ def of_joints(joints: Array) -> Array:
     return unit(points[_TO] - points[_FROM])
 
 
+def faces(stance: Array) -> bool:
+    """Whether the camera sees the front of the trunk: hips and shoulders go to the right in its picture."""
+    return bool(stance[[HIPS, SHOULDERS], 0].sum() > 0)
+
+
 def lifted(joints: Array, known: NDArray[np.bool_], rng: np.random.Generator) -> Array | None:
     """A stance that looks like (16,2) joints of a picture from afar; None where too little is known.
 

@@ -19,8 +19,12 @@ TRUNK, HEAD, THIGH, FOOT = (PARTS.index(it) for it in ("trunk", "head", "thigh",
 HIDDEN = 0.03  # metres by which what is worn below reaches under what is worn above
 
 
-def dressed(body: Posed, male: bool, rng: np.random.Generator, pictures: Sequence[Image]) -> list[Surface]:
-    """A posed body and what it wears, from the outside in; `pictures`, where there are any, are printed on clothes."""
+def dressed(
+    body: Posed, male: bool, rng: np.random.Generator, pictures: Sequence[Image], hairy: bool = False
+) -> list[Surface]:
+    """A posed body and what it wears, from the outside in; `pictures`, where there are any, are printed on clothes.
+    If `hairy`, more have long hair, and longer.
+    """
     it, marks = body.mesh, marks_of(body.mesh)
     skin, hair, kind = skin_colour(rng), hair_colour(rng), rng.random()
     clothes = _Clothes(body, rng)
@@ -55,8 +59,8 @@ def dressed(body: Posed, male: bool, rng: np.random.Generator, pictures: Sequenc
     clothes.wear("helper-tights", trousers, folds, paint, int(rng.integers(0, 5)), 0.01)
 
     style = rng.random()
-    if style < 0.3:  # long hair, clear of the face
-        ends = marks.shoulder + float(rng.uniform(-0.2, 0.2))
+    if style < (0.6 if hairy else 0.3):  # long hair, clear of the face
+        ends = marks.shoulder + float(rng.uniform(-0.45 if hairy else -0.2, 0.2))
         x, y, z = it.place.T
         face_on = (z < marks.eye[2] + 0.06) & (np.abs(x) < 0.075)
         clear = np.where(face_on, y + float(rng.uniform(0.05, 0.08)), 1.0)
