@@ -19,7 +19,7 @@ from hgrt.data.body import Body, joints_from_angles, random_pose
 from hgrt.data.find import open_sets
 from hgrt.data.mannequin.__main__ import Sheaf, write
 from hgrt.data.mannequin.photo import Camera
-from hgrt.data.mannequin.scene import mirrored
+from hgrt.data.mannequin.scene import Poses, mirrored, photographed
 from hgrt.data.mannequin.stance import (
     ARMS,
     HEAD,
@@ -40,6 +40,7 @@ from hgrt.pose.skeleton import MPII
 from packing import jpeg, rows
 
 EVERYTHING = np.ones(16, bool)
+MADE_UP = Poses(np.zeros((0, 16, 2)), np.zeros((0, 16), bool))
 seeds = st.integers(0, 2**31)
 
 
@@ -295,11 +296,9 @@ class TestBodies:
         assert body.joints[9, 2] == pytest.approx(skin[:, 2].max(), abs=0.02), "nothing is higher than the head's top"
 
     def test_the_seed_decides_a_picture_and_its_people(self) -> None:
-        from hgrt.data.mannequin.scene import Poses, photographed
-
         rng = np.random.default_rng(4)
-        picture, people = photographed(rng, Poses(np.zeros((0, 16, 2)), np.zeros((0, 16), bool)), [])
-        again, same = photographed(np.random.default_rng(4), Poses(np.zeros((0, 16, 2)), np.zeros((0, 16), bool)), [])
+        picture, people = photographed(rng, MADE_UP, [])
+        again, same = photographed(np.random.default_rng(4), MADE_UP, [])
         assert np.array_equal(picture, again) and np.array_equal(people[0].joints, same[0].joints)
         for person in people:
             inside = (person.joints >= 0).all(axis=1) & (person.joints < picture.shape[1::-1]).all(axis=1)
@@ -307,11 +306,8 @@ class TestBodies:
             assert not person.labelled[[8, 9]].any(), "where heads are marked differs from set to set"
 
     def test_who_is_to_look_away_is_seen_from_behind(self) -> None:
-        from hgrt.data.mannequin.scene import Poses, photographed
-
-        nobody = Poses(np.zeros((0, 16, 2)), np.zeros((0, 16), bool))
         facing, away = (
-            [one for seed in range(4) for one in photographed(np.random.default_rng(seed), nobody, [], share)[1]]
+            [one for seed in range(4) for one in photographed(np.random.default_rng(seed), MADE_UP, [], share)[1]]
             for share in (0.0, 1.0)
         )
         right, left = (MPII.index(name) for name in ("r_hip", "l_hip"))

@@ -114,6 +114,7 @@ def _try(rng: np.random.Generator, poses: Poses, pictures: Sequence[Image], away
         stance = poses.stance(rng, 0.35 if webcam else 0.8)
         if webcam and number == 0:
             stance = stance @ _level(float(rng.normal(0, 10))).T
+        # Without `away` no number is drawn, so that a seed's pictures stay what they were.
         turned = away > 0 and faces(stance) and rng.random() < away
         if turned:
             stance = stance @ _level(180.0).T

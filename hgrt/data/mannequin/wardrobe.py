@@ -58,9 +58,9 @@ def dressed(
     folds = (loose + 0.3 * loose * Waves(rng, 0.05, 0.3)(it.place)).astype(np.float32)
     clothes.wear("helper-tights", trousers, folds, paint, int(rng.integers(0, 5)), 0.01)
 
-    style = rng.random()
-    if style < (0.6 if hairy else 0.3):  # long hair, clear of the face
-        ends = marks.shoulder + float(rng.uniform(-0.45 if hairy else -0.2, 0.2))
+    style, (long, lowest) = rng.random(), (0.6, -0.45) if hairy else (0.3, -0.2)
+    if style < long:  # hair that is clear of the face
+        ends = marks.shoulder + float(rng.uniform(lowest, 0.2))
         x, y, z = it.place.T
         face_on = (z < marks.eye[2] + 0.06) & (np.abs(x) < 0.075)
         clear = np.where(face_on, y + float(rng.uniform(0.05, 0.08)), 1.0)
