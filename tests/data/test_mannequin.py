@@ -19,6 +19,7 @@ from hgrt.data.body import Body, joints_from_angles, random_pose
 from hgrt.data.find import open_sets
 from hgrt.data.mannequin.__main__ import Sheaf, write
 from hgrt.data.mannequin.photo import Camera
+from hgrt.data.mannequin.reach import AT_HEAD, AT_TRUNK, PALM, reaching
 from hgrt.data.mannequin.scene import Poses, mirrored, photographed
 from hgrt.data.mannequin.stance import (
     ARMS,
@@ -128,6 +129,38 @@ def test_whose_front_is_seen(yaw: float, front: bool) -> None:
 
 
 @given(seeds)
+def test_a_hand_is_laid_on_the_own_body(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    stance = of_joints(random_pose(rng))
+    out = reaching(stance, rng)
+    chest, body = frame(out[SHOULDERS], out[TRUNK]), Body()
+    moved = [side for side, arm in enumerate(ARMS) if not np.array_equal(out[list(arm)], stance[list(arm)])]
+    assert moved and np.allclose(np.linalg.norm(out, axis=1), 1)
+    left_alone = [k for k in range(len(SEGMENTS)) if not any(k in ARMS[side] for side in moved)]
+    assert np.array_equal(out[left_alone], stance[left_alone])
+    head = turned(chest[:, 2], out[HEAD]) @ chest
+    for side in moved:
+        sign, (upper, lower) = 2 * side - 1, ARMS[side]
+        palm = sign * body.shoulder * chest[:, 0] + body.upper_arm * out[upper] + (body.forearm + PALM) * out[lower]
+        places = [
+            axes @ (np.array(place) * [sign, 1, 1])
+            for axes, all_places in ((head, AT_HEAD), (chest, AT_TRUNK))
+            for place in all_places.values()
+        ]
+        assert min(np.linalg.norm(palm - place) for place in places) < 0.25, "a hand is nowhere"
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_elbows_hang_where_hands_are_at_the_mouth(side: int) -> None:
+    stance = of_joints(joints_from_angles({}, Body()))
+    upper, lower = ARMS[side]
+    found = [out for seed in range(60) if (out := reaching(stance, np.random.default_rng(seed)))[lower][2] > 0.6]
+    assert len(found) > 5, "some hands go up"
+    for out in found:
+        assert out[upper][2] < 0.75 and (2 * side - 1) * out[upper][0] > -0.6
+
+
+@given(seeds)
 def test_the_smallest_turn(seed: int) -> None:
     one, other = unit(np.random.default_rng(seed).normal(0, 1, (2, 3)))
     for end in (other, -one, one):
@@ -210,6 +243,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         (["--seed", -1], "at least 0"),
         (["--away", 1.5], "from 0 to 1, not 1.5"),
         (["--away", float("nan")], "from 0 to 1, not nan"),
+        (["--reach", -0.1], "--reach is a share from 0 to 1, not -0.1"),
         (["--out", "full/train.h5/new"], "cannot be written"),
         (["--poses", "picture.png"], "holds no poses"),
         (["--poses", "short.npz"], "holds no poses"),
@@ -282,6 +316,21 @@ class TestBodies:
         limbs = [k for pair in (*LEGS, *ARMS) for k in pair]
         assert angles[limbs].max() < 20 and np.median(angles[limbs]) < 8, angles.round(1)
         assert angles[[TRUNK, HIPS]].max() < 20 and angles[HEAD] < 60
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_hands_that_reach_are_at_the_body(self, seed: int) -> None:
+        from hgrt.data.mannequin.rig import PARTS, pose
+
+        rng = np.random.default_rng(seed)
+        before = of_joints(joints_from_angles({"r_abd": 80, "l_abd": 80}, Body()))
+        stance = reaching(before, rng)
+        body = pose({"gender": 0.5, "age": 0.66}, stance, rng)
+        rump = body.skin(body.rest)[np.isin(body.mesh.part, [PARTS.index("trunk"), PARTS.index("head")])]
+        for (upper, _), elbow, wrist in zip(ARMS, ("r_elbow", "l_elbow"), ("r_wrist", "l_wrist"), strict=True):
+            if not np.array_equal(stance[upper], before[upper]):
+                one, other = (body.joints[MPII.index(name)] for name in (elbow, wrist))
+                palm = other + PALM * unit(other - one)
+                assert np.linalg.norm(rump - palm, axis=1).min() < 0.2, "a hand is held away from the body"
 
     def test_joints_lie_within_the_body(self) -> None:
         from hgrt.data.mannequin.rig import mesh, pose

@@ -72,7 +72,15 @@ def _pictures(paths: tuple[Path, ...], seed: int) -> list[Image]:
     ]
 
 
-def sheaf(number: int, count: int, seed: int, poses: Path | None, data: tuple[Path, ...], away: float = 0.0) -> Sheaf:
+def sheaf(
+    number: int,
+    count: int,
+    seed: int,
+    poses: Path | None,
+    data: tuple[Path, ...],
+    away: float = 0.0,
+    reach: float = 0.0,
+) -> Sheaf:
     """`count` pictures as JPEG with their names, and the fields of their people; the same for the same numbers."""
     cv2.setNumThreads(1)
     require("torch", "mannequin").set_num_threads(1)
@@ -82,7 +90,7 @@ def sheaf(number: int, count: int, seed: int, poses: Path | None, data: tuple[Pa
     }
     for index in range(number * SHEAF, number * SHEAF + count):
         rng = np.random.default_rng([seed, index])
-        picture, people = photographed(rng, _poses(poses), _pictures(data, seed), away)
+        picture, people = photographed(rng, _poses(poses), _pictures(data, seed), away, reach)
         name = f"{seed}-{index:06d}.jpg"
         jpegs.append((name, cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()))
         for person in people:
@@ -134,6 +142,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data", type=Path, nargs="*", default=[], help="sets whose pictures stand behind people")
     parser.add_argument("--poses", type=Path, help="MPII's joints, a .npz file")
     parser.add_argument("--away", type=float, default=0.0, help="share turned around of those who face the camera")
+    parser.add_argument("--reach", type=float, default=0.0, help="share with a hand at the own face or trunk")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     options = parser.parse_args(arguments)
@@ -149,8 +158,9 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.count < 1 or options.jobs < 1 or options.seed < 0:
         raise HgrtError("--count and --jobs must be at least 1, --seed at least 0.")
-    if not 0 <= options.away <= 1:
-        raise HgrtError(f"--away is a share from 0 to 1, not {options.away:g}.")
+    for name, share in (("away", options.away), ("reach", options.reach)):
+        if not 0 <= share <= 1:
+            raise HgrtError(f"--{name} is a share from 0 to 1, not {share:g}.")
     if (options.out / "train.h5").exists():
         raise HgrtError(
             f"{options.out} already holds people.", "Nothing is written over.", "Give another folder to --out."
@@ -166,7 +176,8 @@ def _run(options: argparse.Namespace) -> int:
     mesh()  # what Anny computes once a machine, it computes once
     sizes = [min(SHEAF, options.count - start) for start in range(0, options.count, SHEAF)]
     with ProcessPoolExecutor(options.jobs) as pool:
-        jobs = [pool.submit(sheaf, k, n, options.seed, options.poses, data, options.away) for k, n in enumerate(sizes)]
+        how = (options.seed, options.poses, data, options.away, options.reach)
+        jobs = [pool.submit(sheaf, k, n, *how) for k, n in enumerate(sizes)]
         try:
             for done, people in enumerate(write(options.out, (job.result() for job in jobs)), 1):
                 print(f"{min(done * SHEAF, options.count):,} pictures, {people:,} people", flush=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hgrt.data.body import random_pose
 from hgrt.data.mannequin.paint import fabric
 from hgrt.data.mannequin.photo import Camera, Scene
+from hgrt.data.mannequin.reach import reaching
 from hgrt.data.mannequin.rig import Posed, pose
 from hgrt.data.mannequin.stance import ARMS, HEAD, LEGS, faces, lifted, of_joints, unit
 from hgrt.data.mannequin.surface import Surface
@@ -91,20 +92,23 @@ def build(rng: np.random.Generator) -> dict[str, float]:
 
 
 def photographed(
-    rng: np.random.Generator, poses: Poses, pictures: Sequence[Image], away: float = 0.0
+    rng: np.random.Generator, poses: Poses, pictures: Sequence[Image], away: float = 0.0, reach: float = 0.0
 ) -> tuple[Image, list[Person]]:
     """One picture, (H,W,3) uint8 BGR, and the people in it who can be learnt from; at least one.
 
-    `away`: the share turned around of those who face the camera; more of these have long hair, down the back.
+    `away`: the share turned around of those who face the camera; more of these have long hair, down the back. `reach`:
+    the share that has a hand at the own face, or before or behind the own trunk.
     """
     for _ in range(20):
-        picture, people = _try(rng, poses, pictures, away)
+        picture, people = _try(rng, poses, pictures, away, reach)
         if people:
             return picture, people
     raise RuntimeError("no scene of twenty showed anybody")
 
 
-def _try(rng: np.random.Generator, poses: Poses, pictures: Sequence[Image], away: float) -> tuple[Image, list[Person]]:
+def _try(
+    rng: np.random.Generator, poses: Poses, pictures: Sequence[Image], away: float, reach: float
+) -> tuple[Image, list[Person]]:
     webcam = rng.random() < 0.4
     count = 1 if rng.random() < (0.8 if webcam else 0.55) else int(rng.integers(2, 4))
     bodies: list[Posed] = []
@@ -114,10 +118,12 @@ def _try(rng: np.random.Generator, poses: Poses, pictures: Sequence[Image], away
         stance = poses.stance(rng, 0.35 if webcam else 0.8)
         if webcam and number == 0:
             stance = stance @ _level(float(rng.normal(0, 10))).T
-        # Without `away` no number is drawn, so that a seed's pictures stay what they were.
+        # Without `away` and `reach` no numbers are drawn for them, so that a seed's pictures stay what they were.
         turned = away > 0 and faces(stance) and rng.random() < away
         if turned:
             stance = stance @ _level(180.0).T
+        if reach > 0 and rng.random() < reach:
+            stance = reaching(stance, rng)
         looks = build(rng)
         body = pose(looks, stance, rng)
         worn = dressed(body, looks["gender"] < 0.5, rng, pictures, hairy=turned)

@@ -84,7 +84,7 @@ def lifted(joints: Array, known: NDArray[np.bool_], rng: np.random.Generator) ->
         cost = _trunk_cost(up, hips, shoulders, chest, pelvis) + 0.02 * float(rng.random())
         price, out[HEAD] = min(((_head_cost(head, up, chest), head) for head in either(HEAD)), key=_price)
         cost += price
-        for limbs, whole, limit in ((LEGS, pelvis, _leg_cost), (ARMS, chest, _arm_cost)):
+        for limbs, whole, limit in ((LEGS, pelvis, _leg_cost), (ARMS, chest, arm_cost)):
             for side, (upper, lower) in zip((-1, 1), limbs, strict=True):
                 if not seen[upper]:
                     out[upper] = out[lower] = -whole[:, 2]
@@ -132,7 +132,8 @@ def _leg_cost(thigh: Array, shin: Array, side: int, pelvis: Array) -> float:
     return float(cost - 0.03 * flexed / 90)
 
 
-def _arm_cost(arm: Array, fore: Array, side: int, chest: Array) -> float:
+def arm_cost(arm: Array, fore: Array, side: int, chest: Array) -> float:
+    """How little a shoulder allows an arm and its forearm to lie so; `side` -1 right, 1 left, `chest` its `frame`."""
     left, back, up = chest.T
     cost = 2 * max(0.0, float(arm @ back) - 0.5) ** 2 + max(0.0, -side * float(arm @ left) - 0.5) ** 2
     hinge = np.cross(arm, fore)
