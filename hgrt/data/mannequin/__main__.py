@@ -73,13 +73,7 @@ def _pictures(paths: tuple[Path, ...], seed: int) -> list[Image]:
 
 
 def sheaf(
-    number: int,
-    count: int,
-    seed: int,
-    poses: Path | None,
-    data: tuple[Path, ...],
-    away: float = 0.0,
-    reach: float = 0.0,
+    number: int, count: int, seed: int, poses: Path | None, data: tuple[Path, ...], away: float, reach: float
 ) -> Sheaf:
     """`count` pictures as JPEG with their names, and the fields of their people; the same for the same numbers."""
     cv2.setNumThreads(1)

@@ -32,13 +32,14 @@ _BODY = Body()
 def reaching(stance: Array, rng: np.random.Generator) -> Array:
     """The stance (12,3) with one hand, or with both, at a place of its own body; both are mostly at the same."""
     out = stance.copy()
-    places = list((AT_HEAD if rng.random() < 0.5 else AT_TRUNK).items())
-    name, place = places[int(rng.integers(len(places)))]
+    with_head = rng.random() < 0.5
+    places = list((AT_HEAD if with_head else AT_TRUNK).values())
+    place = places[int(rng.integers(len(places)))]
     sides = (0, 1) if rng.random() < 0.45 else (int(rng.integers(2)),)
-    for side in sides:
-        if side and len(sides) == 2 and rng.random() < 0.3:
-            name, place = places[int(rng.integers(len(places)))]
-        _reach(out, side, np.array(place) + rng.normal(0, SPREAD, 3), name in AT_HEAD, rng)
+    for number, side in enumerate(sides):
+        if number and rng.random() < 0.3:
+            place = places[int(rng.integers(len(places)))]
+        _reach(out, side, np.array(place) + rng.normal(0, SPREAD, 3), with_head, rng)
     return out
 
 
