@@ -13,10 +13,10 @@ from hgrt.errors import HgrtError
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, which the extra `extra` brings; HgrtError with the install line if it is absent."""
+    """Import `module`, which the extra `extra` brings; HgrtError with the install line if it is absent or broken."""
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # torch opens its libraries by itself: OSError where one is missing
         missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
         why = "It is not installed." if missing else f"It is installed but does not load: {error}"
         raise HgrtError(
