@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hgrt.estimator import Mark, PoseEstimator
-from hgrt.pose.geometry import MARGIN, Box, Image
+from hgrt.pose.geometry import MARGIN, Array, Box, Image
 from hgrt.pose.pose import Pose
+from hgrt.pose.skeleton import MPII
 
 HINT = 0.25  # confidence from which a square is worth a closer look
-LEAST = 0.5  # of the network's input: a searched person's box is at least as large, since anything is found in a blur
+LEAST = 0.65  # of the network's input: a searched person's box is at least as large, since anything is found in a blur
 KEPT = 0.45  # confidence below which a followed person is not seen
 SETTLED = 0.84  # confidence from which a followed person needs no comparison
 DOUBTS = 4  # after so many frames below that, one other place is looked at
@@ -61,11 +62,20 @@ def agreed(pose: Pose, looks: Sequence[Pose]) -> float:
     """How sure several looks are of one person, 0..1 and at most as sure as `pose`.
 
     A joint is as sure as the less sure of `pose` and another look, 0 where they have it in different places; and so on
-    average over the looks.
+    average over the looks. A look may have all of left and right the other way round: who is turned away is taken for
+    somebody turned to the camera in one square and not in another, but is there in both.
     """
-    xy, score = np.stack([look.xy for look in looks]), np.stack([look.score for look in looks])
-    same = np.linalg.norm(xy - pose.xy, axis=2) < SAME * pose.box.side
-    return replace(pose, score=np.where(same, np.minimum(pose.score, score), 0).mean(axis=0)).confidence
+
+    def shared(xy: Array, score: Array) -> Pose:
+        same = np.linalg.norm(xy - pose.xy, axis=1) < SAME * pose.box.side
+        return replace(pose, score=np.where(same, np.minimum(pose.score, score), 0))
+
+    flip = list(MPII.flip)
+    either = [
+        max(shared(look.xy, look.score), shared(look.xy[flip], look.score[flip]), key=lambda one: one.confidence)
+        for look in looks
+    ]
+    return replace(pose, score=np.mean([one.score for one in either], axis=0)).confidence
 
 
 @dataclass(slots=True)
