@@ -108,6 +108,26 @@ def test_weights_are_signed_bytes_with_a_range_for_each_channel(made: tuple[Path
     assert activations == {onnx.TensorProto.UINT8}
 
 
+def test_ranges_hold_all_but_the_rarest_values(made: tuple[Path, Path, Parity], crops: NDArray[np.uint8]) -> None:
+    rounded, single = (onnx.load(path) for path in made[:2])
+    stored = {one.name: onnx.numpy_helper.to_array(one) for one in rounded.graph.initializer}
+    scales = {
+        node.input[0]: float(stored[node.input[1]])
+        for node in rounded.graph.node
+        if node.op_type == "QuantizeLinear"
+        and node.input[0] in {name for one in single.graph.node for name in one.output}
+    }
+    there = {output.name for output in single.graph.output}
+    single.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in scales.keys() - there)
+    session = ort.InferenceSession(single.SerializeToString(), providers=["CPUExecutionProvider"])
+    seen = session.run(list(scales), {session.get_inputs()[0].name: crops})
+    shares = [
+        255 * scale / (max(of.max(), 0) - min(of.min(), 0)) for scale, of in zip(scales.values(), seen, strict=True)
+    ]
+    assert len(shares) > 40 and max(shares) < 1.01
+    assert 0.5 < min(shares) < 0.96, "some values are beyond the range, and most of it is kept"
+
+
 def test_the_whole_network_computes_in_bytes(made: tuple[Path, Path, Parity], tmp_path: Path) -> None:
     """As ONNX Runtime fuses it: a sum or a picture made larger between convolutions goes through no floats."""
     options = ort.SessionOptions()
@@ -146,7 +166,6 @@ def test_the_same_network_and_crops_give_the_same_file(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment(PYTHONHASHSEED="1"), capture_output=True, check=True
     )
     assert (tmp_path / "made").read_bytes() == made[0].read_bytes() and done.stdout + done.stderr == b""
-    assert quantised(tmp_path / "net.onnx", crops[::-1]) == made[0].read_bytes(), "only the ranges of all crops count"
     assert quantised(tmp_path / "net.onnx", crops[:1]) != made[0].read_bytes()
 
 
