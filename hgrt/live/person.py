@@ -18,7 +18,7 @@ import numpy as np
 from hgrt.estimator import Mark, PoseEstimator
 from hgrt.pose.geometry import MARGIN, Array, Box, Image
 from hgrt.pose.pose import Pose
-from hgrt.pose.skeleton import MPII
+from hgrt.pose.skeleton import FLIP
 
 HINT = 0.25  # confidence from which a square is worth a closer look
 LEAST = 0.65  # of the network's input: a searched person's box is at least as large, since anything is found in a blur
@@ -70,9 +70,8 @@ def agreed(pose: Pose, looks: Sequence[Pose]) -> float:
         same = np.linalg.norm(xy - pose.xy, axis=1) < SAME * pose.box.side
         return replace(pose, score=np.where(same, np.minimum(pose.score, score), 0))
 
-    flip = list(MPII.flip)
     either = [
-        max(shared(look.xy, look.score), shared(look.xy[flip], look.score[flip]), key=lambda one: one.confidence)
+        max(shared(look.xy, look.score), shared(look.xy[FLIP], look.score[FLIP]), key=lambda one: one.confidence)
         for look in looks
     ]
     return replace(pose, score=np.mean([one.score for one in either], axis=0)).confidence

@@ -27,7 +27,7 @@ from hgrt.live.person import (
 from hgrt.pose.geometry import Array, Box, Image
 from hgrt.pose.heatmaps import Maps
 from hgrt.pose.pose import Pose
-from hgrt.pose.skeleton import MPII
+from hgrt.pose.skeleton import FLIP
 
 FOUND = SPEC.found
 PATIENCE = 30  # frames that a search may take; it may look bit by bit
@@ -141,7 +141,7 @@ def test_a_joint_counts_as_the_less_sure_look_has_it_and_only_where_both_have_it
 
 def test_a_look_with_left_and_right_exchanged_is_of_the_same_person_but_one_upside_down_is_not() -> None:
     person = pose(score=0.9, box=Box(100, 100, 200))
-    turned, fallen = replace(person, xy=person.xy[list(MPII.flip)]), replace(person, xy=200 - person.xy)
+    turned, fallen = replace(person, xy=person.xy[FLIP]), replace(person, xy=200 - person.xy)
     assert np.linalg.norm(turned.xy - person.xy, axis=1).max() > 2 * SAME * person.box.side
     assert agreed(person, [turned]) == agreed(person, [person, turned]) == pytest.approx(0.9)
     assert agreed(person, [fallen]) < 0.45
